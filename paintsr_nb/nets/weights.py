@@ -24,14 +24,15 @@ from .generators import GENERATORS, RRDBNet, make_generator
 class UnsupportedModel(ValueError):
     "A weight file of a network that nothing here knows, or that does not upscale RGB pictures; the message names the file and its keys."
 
-# %% ../../nbs/nets/22_weights.ipynb #61abc727
+# %% ../../nbs/nets/22_weights.ipynb #584b8f66
 def save_model(
     path:str|Path, # File to write, ending in `.safetensors`
     net:nn.Module, # One of our generators, on any device
     card:dict=None, # Plain values that describe it: recipe, data, scores
 ):
     "Write a generator and its card as one safetensors file, whole or not at all."
-    if Path(path).suffix != ".safetensors": raise ValueError(f"{path} ends in {Path(path).suffix!r}: name a file that ends in '.safetensors'")
+    if (suffix := Path(path).suffix) != ".safetensors":
+        raise ValueError(f"{path} ends in {suffix!r}: name a file that ends in '.safetensors'")
     if getattr(net, "arch", None) not in GENERATORS:
         raise ValueError(f"a {type(net).__name__} is none of our generators ({', '.join(GENERATORS)}), so nothing could load it again: "
                          "save a net that `make_generator` made, unwrapped")
@@ -52,7 +53,7 @@ def packaged_models()->dict[str, Path]: # Name -> file
     "The weight files that came with the package."
     return {path.stem: path for path in sorted(Path(str(files("paintsr_nb")/"models")).glob("*.safetensors"))}
 
-# %% ../../nbs/nets/22_weights.ipynb #6e5acc7d
+# %% ../../nbs/nets/22_weights.ipynb #759fad1a
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 def find_model(
@@ -65,7 +66,8 @@ def find_model(
     if path.is_dir():
         if (path/"model.safetensors").is_file(): return path/"model.safetensors"
         raise FileNotFoundError(f"no model.safetensors in the folder {path}: name the folder of a finished run, or a weight file")
-    known = f"packaged models are {', '.join(named) or '(none)'}; run folders and files ({', '.join(WEIGHT_SUFFIXES)}) are named by their path"
+    known = (f"packaged models are {', '.join(named) or '(none)'}; "
+             f"a run folder or a file ({', '.join(WEIGHT_SUFFIXES)}) is named by its path")
     if not path.is_file(): raise FileNotFoundError(f"no model {str(name_or_path)!r}: {known}")
     if path.suffix.lower() not in WEIGHT_SUFFIXES: raise ValueError(f"{path} is no weight file: {known}")
     return path
@@ -88,7 +90,7 @@ def read_weights(
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or no safetensors file ({error}): download or copy it again") from None
 
-# %% ../../nbs/nets/22_weights.ipynb #a01dd399
+# %% ../../nbs/nets/22_weights.ipynb #e3b64cdb
 def _read_pickle(path):
     try:
         with warnings.catch_warnings(action="ignore"): state = torch.load(path, map_location="cpu", weights_only=True)
@@ -101,7 +103,8 @@ def _read_pickle(path):
             raise ValueError(f"{path} {what}, and is refused, because only tensors and plain values are safe to read: "
                              "ask its maker for the bare state dict, best as .safetensors") from None
         raise ValueError(f"{path} is damaged, or no PyTorch file: download or copy it again") from None
-    if not isinstance(state, dict): raise UnsupportedModel(f"{path} holds a {type(state).__name__}, expected a dict of tensors: save a state dict")
+    if not isinstance(state, dict):
+        raise UnsupportedModel(f"{path} holds a {type(state).__name__}, expected a dict of tensors: save a state dict")
     return state
 
 # %% ../../nbs/nets/22_weights.ipynb #6befaa07
@@ -121,21 +124,21 @@ def unwrap(
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, boxes
 
-# %% ../../nbs/nets/22_weights.ipynb #3aea9c37
+# %% ../../nbs/nets/22_weights.ipynb #345f6317
 def _fill(
     net:nn.Module, # A net, possibly on the `meta` device
     state:dict, # Key -> tensor
     path:str|Path, # Where the weights came from, for the message
 )->nn.Module: # The same net with these weights, in eval mode
-    "Put weights into a net, strictly: whatever does not fit is named."
+    "Put these very tensors into a net, strictly: whatever does not fit is named."
     expected = net.state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in state]
     wrong += [f"{key} is left over" for key in state if key not in expected]
     wrong += [f"{key} is {_shape(state[key])}, expected {_shape(expected[key])}" for key in expected
               if key in state and state[key].shape != expected[key].shape]
-    if wrong: raise ValueError(f"{path} does not fit {net.arch} {net.arguments}: {_some(wrong, '; ')}. Look for another file, or another version of it")
-    spoiled = [key for key, value in state.items() if not value.isfinite().all()]
-    if spoiled: raise ValueError(f"{path} holds values that are no finite numbers in {_some(spoiled)}: take an earlier checkpoint")
+    if wrong:
+        raise ValueError(f"{path} does not fit {net.arch} ({_size(net.arguments)}): {_some(wrong, '; ')}. "
+                         "The file is incomplete, or was changed: look for another copy")
     net.load_state_dict(state, assign=True)
     return net.eval()
 
@@ -145,6 +148,8 @@ def _some(words, between=", ", limit=5):
     "The first few of many, and how many more there are."
     more = f"{between}and {len(words) - limit} more" if len(words) > limit else ""
     return between.join(words[:limit]) + more
+
+def _size(arguments): return ", ".join(f"{value} {name.removeprefix('num_')}" for name, value in arguments.items())
 
 # %% ../../nbs/nets/22_weights.ipynb #4282a10d
 _DIALECTS = {
@@ -212,26 +217,28 @@ def _foreign_context(found):
     if found.architecture.id == "ESRGAN": return 64*(found.model.shuffle_factor or 1)   # counted on the unshuffled, smaller picture
     return 64
 
-# %% ../../nbs/nets/22_weights.ipynb #cd8cff05
+# %% ../../nbs/nets/22_weights.ipynb #ff92c440
 def _foreign(state, path):
     "The net that spandrel makes of a state dict, and one line on what it is."
     import spandrel
     keys = f"{len(state)} tensors: {_some(list(state))}"
-    supported = (f"Supported are this package's own files, 4x RRDBNet in four layouts ({', '.join(_DIALECTS)}), and the {len(list(spandrel.MAIN_REGISTRY))} "
-                 f"architectures of spandrel {spandrel.__version__}, such as SRVGGNetCompact, SwinIR, HAT, DAT, OmniSR, SPAN, PLKSR and ATD")
+    supported = (f"Supported are this package's own files, 4x RRDBNet in four layouts ({', '.join(_DIALECTS)}), "
+                 f"and what spandrel {spandrel.__version__} knows, such as SRVGGNetCompact, SwinIR, HAT, DAT, OmniSR, PLKSR, ATD")
     try: found = spandrel.MAIN_REGISTRY.load(dict(state))
-    except spandrel.UnsupportedModelError: raise UnsupportedModel(f"{path} holds a network that is not known ({keys}). {supported}") from None
+    except spandrel.UnsupportedModelError:
+        raise UnsupportedModel(f"{path} holds a network that is not known ({keys}). {supported}") from None
     except Exception as error:   # spandrel guesses from a few keys, and each of its architectures fails in its own way
         reason = str(error).strip().split("\n")[0][:150] or type(error).__name__
-        raise UnsupportedModel(f"{path} looks like a network that spandrel knows but does not load ({reason}; {keys}). {supported}") from None
+        raise UnsupportedModel(f"{path} looks like a network that spandrel knows, but does not load ({reason}; {keys}). {supported}") from None
     name = f"{found.architecture.name} {found.scale}x"
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
-        raise UnsupportedModel(f"{path} holds {name}, which turns {found.input_channels} channels into {found.output_channels}, expected a net from RGB to RGB ({keys}). {supported}")
-    if found.architecture.id == "ESRGAN" and len(found.model.state_dict()) != len(state):
-        raise UnsupportedModel(f"{path} holds an RRDBNet with {len(state) - len(found.model.state_dict())} tensors too many ({keys}). {supported}")
+        raise UnsupportedModel(f"{path} holds {name}, from {found.input_channels} to {found.output_channels} channels, "
+                               f"expected a net from RGB to RGB ({keys}). {supported}")
+    if found.architecture.id == "ESRGAN" and (more := len(state) - len(found.model.state_dict())):
+        raise UnsupportedModel(f"{path} holds an RRDBNet and {more} tensors that it has no place for ({keys}). {supported}")
     return ForeignNet(found), f"{name} through spandrel, {', '.join(found.tags)}"
 
-# %% ../../nbs/nets/22_weights.ipynb #ca3c88c2
+# %% ../../nbs/nets/22_weights.ipynb #a186501a
 def load_model(
     name_or_path:str|Path="default", # Name of a packaged model, folder of a run, or weight file
 )->nn.Module: # In eval mode and float32 on the CPU, with `scale`, `context` and `card`
@@ -240,22 +247,23 @@ def load_model(
     state, header = read_weights(path)
     state, boxes = unwrap(state)
     if not state: raise UnsupportedModel(f"{path} holds no tensors: name a file that holds a state dict")
+    spoiled = [key for key, value in state.items() if not value.isfinite().all()]
+    if spoiled: raise ValueError(f"{path} holds values that are no finite numbers in {_some(spoiled)}: take an earlier checkpoint")
     if header: net, source = _own(state, header, path)
-    elif (layout := rrdb_layout(state)):
-        named, arguments, dialect = layout
-        net, source = _make(state=named, path=path, arch="rrdbnet23", arguments=arguments), f"RRDBNet, keys of {dialect}, {_size(arguments)}"
+    elif (layout := rrdb_layout(state)): net, source = _rrdb(*layout, path)
     else: net, source = _foreign(state, path)
     net.eval()
     taken = f"{'EMA weights' if 'ema' in boxes[-1] else 'weights'} ({'.'.join(boxes)}), " if boxes else ""
     net.card = header.get("card", {}) | dict(file=path.name, source=taken + source)
     return net
 
+def _rrdb(state, arguments, dialect, path):
+    return _make("rrdbnet23", arguments, state, path), f"RRDBNet, keys of {dialect}, {_size(arguments)}"
+
 def _make(arch, arguments, state, path):
     "A generator with given weights; on the `meta` device no time goes into random ones."
     with torch.device("meta"): net = make_generator(arch, **arguments)
     return _fill(net, state, path)
-
-def _size(arguments): return ", ".join(f"{value} {key.removeprefix('num_')}" for key, value in arguments.items())
 
 # %% ../../nbs/nets/22_weights.ipynb #2ae62063
 def _own(state, header, path):
