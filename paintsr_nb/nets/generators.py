@@ -63,7 +63,7 @@ class NormedBlock(nn.Module):
 
     def forward(self, x): return x + self.bn2(self.conv2(self.act(self.bn1(self.conv1(x)))))
 
-# %% ../../nbs/nets/20_generators.ipynb #4286ef8e
+# %% ../../nbs/nets/20_generators.ipynb #c441de40
 class SRResNet(nn.Module):
     "The generator of SRGAN (Ledig et al. 2017), 4x; batch norm inside, so that results depend on the batch in train mode."
     def __init__(self,
@@ -71,7 +71,7 @@ class SRResNet(nn.Module):
         num_blocks:int=16, # Residual blocks
     ):
         super().__init__()
-        self.arch, self.scale, self.context = "srresnet", 4, 2*num_blocks + 9   # exact: 9x9, the blocks, three 3x3, 9x9 at 4x
+        self.arch, self.scale, self.context = "srresnet", 4, 2*num_blocks + 8   # exact
         self.arguments = dict(num_filters=num_filters, num_blocks=num_blocks)
         self.conv_first = nn.Conv2d(3, num_filters, 9, padding=4)
         self.act_first = nn.PReLU()

@@ -90,11 +90,11 @@ def read_weights(
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or no safetensors file ({error}): download or copy it again") from None
 
-# %% ../../nbs/nets/22_weights.ipynb #e3b64cdb
+# %% ../../nbs/nets/22_weights.ipynb #b1d07432
 def _read_pickle(path):
     try:
         with warnings.catch_warnings(action="ignore"): state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError): raise
+    except MemoryError: raise
     except Exception as error:   # a damaged pickle can raise nearly anything
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if "TorchScript" in str(error): asked, what = True, "is a TorchScript program"
@@ -107,7 +107,7 @@ def _read_pickle(path):
         raise UnsupportedModel(f"{path} holds a {type(state).__name__}, expected a dict of tensors: save a state dict")
     return state
 
-# %% ../../nbs/nets/22_weights.ipynb #6befaa07
+# %% ../../nbs/nets/22_weights.ipynb #710d4272
 _BOXES = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 _PREFIXES = ("module.", "netG.")
 
@@ -119,8 +119,9 @@ def unwrap(
     while (box := next((key for key in _BOXES if isinstance(state.get(key), dict)), None)):
         state = state[box]
         boxes.append(box)
-    state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor) and key != "n_averaged"}
-    while (prefix := next((p for p in _PREFIXES if state and all(key.startswith(p) for key in state)), None)):
+    state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor) and isinstance(key, str)}
+    state.pop("n_averaged", None)   # a counter of PyTorch's own average
+    while (prefix := next((prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)), None)):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, boxes
 
@@ -265,11 +266,12 @@ def _make(arch, arguments, state, path):
     with torch.device("meta"): net = make_generator(arch, **arguments)
     return _fill(net, state, path)
 
-# %% ../../nbs/nets/22_weights.ipynb #2ae62063
+# %% ../../nbs/nets/22_weights.ipynb #8ede44b1
 def _own(state, header, path):
     "The generator that a header of ours describes."
     arch, arguments = header["arch"], header["arguments"]
+    if arch not in GENERATORS: raise UnsupportedModel(f"{path} is for the generator {arch!r}, and this version has {', '.join(GENERATORS)}: upgrade paintsr_nb")
     try: net = _make(arch, arguments, state, path)
-    except TypeError as error: raise ValueError(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
+    except TypeError as error: raise UnsupportedModel(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
     net.context = header["context"]
     return net, f"{arch}, {_size(arguments)}"
