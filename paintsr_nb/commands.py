@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['paintsr_train']
 
-# %% ../nbs/90_commands.ipynb #4aed259d
+# %% ../nbs/90_commands.ipynb #125c81d8
 import sys
 from pathlib import Path
 
-from fastcore.script import Param, call_parse
+from fastcore.script import call_parse
 
 # %% ../nbs/90_commands.ipynb #97b8cd04
 def _report(error):
@@ -17,7 +17,7 @@ def _report(error):
     print(f"error: {error}", file=sys.stderr)
     sys.exit(1)
 
-# %% ../nbs/90_commands.ipynb #9f5f5181
+# %% ../nbs/90_commands.ipynb #e40b794e
 @call_parse
 def paintsr_train(
     store:str, # Folder that paintsr_prepare made
@@ -33,7 +33,7 @@ def paintsr_train(
     valid_size:int=None, # Side of the crops for validation in LR pixels; 0 takes whole pictures
     seed:int=None, # Decides weights and crops
     start:str=None, # Model to begin from: a name, a run or a file
-    set:Param("More fields, as field=value or stage.field=value", str, nargs="*")=None,
+    set:str=None, # More fields: "field=value stage.field=value", in quotes where there are several
     num_workers:int=0, # Processes that cut crops
     device:str=None, # cpu or cuda
     minutes:float=10, # Longest time between two checkpoints
@@ -44,7 +44,7 @@ def paintsr_train(
     given = dict(arch=arch, n_iters=n_iters, bs=bs, low_size=low_size, lr=lr, precision=precision, epoch_iters=epoch_iters,
                  valid_size=valid_size, seed=seed, start=start)
     try:
-        changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, set or ()))
+        changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, (set or "").split()))
         run = train(make_recipe(recipe, **changes), store, out, resume, num_workers, device, minutes)
     except (ValueError, OSError) as error: _report(error)
     print(f"{run}/model.safetensors")
