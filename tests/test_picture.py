@@ -1,0 +1,497 @@
+"What is no reading matter about picture files: every mode and format, broken files, limits, odd names. Why not a notebook: too many cases."
+import io, struct, sys, threading, warnings, zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, ImageFile, ImageOps
+
+from paintsr_nb import picture
+from paintsr_nb.core import PictureError
+from paintsr_nb.picture import MAX_PIXELS, PictureRest, check_writable, picture_size, read_picture, read_rgb8, round_half_up, to_uint8, write_picture
+
+HEIGHT, WIDTH = 24, 40
+y, x = np.mgrid[:HEIGHT, :WIDTH]
+RGB = np.stack([x*6, y*10, 255 - x*3 - y], -1).astype(np.uint8)
+ALPHA = (x*6.5).astype(np.uint8)
+DEEP = RGB.astype(np.uint16)*256 + 129
+
+
+@pytest.fixture(autouse=True)
+def loud():
+    "Warnings are errors, so that a test must name the ones it expects; Pillow's switches are as they were."
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before
+
+
+def saved(path, image, **options):
+    image.save(path, **options)
+    return path
+
+
+# Modes and formats
+
+def rgba(): return Image.fromarray(np.dstack([RGB, ALPHA]))
+def grey(): return Image.fromarray(RGB[..., 0])
+def palette(): return Image.fromarray(RGB).quantize(64)
+
+def transparent_palette():
+    image = palette()
+    image.info["transparency"] = 3
+    return image
+
+ZOO = {
+    "RGB.png": (lambda: Image.fromarray(RGB), {}), "RGB.tif": (lambda: Image.fromarray(RGB), {}), "RGB.bmp": (lambda: Image.fromarray(RGB), {}),
+    "RGB.webp": (lambda: Image.fromarray(RGB), dict(lossless=True)),
+    "RGBA.png": (rgba, {}), "RGBA.tif": (rgba, {}), "RGBA.webp": (rgba, dict(lossless=True, exact=True)),
+    "LA.png": (lambda: Image.merge("LA", [grey(), Image.fromarray(ALPHA)]), {}), "LA.tif": (lambda: Image.merge("LA", [grey(), Image.fromarray(ALPHA)]), {}),
+    "L.png": (grey, {}), "L.tif": (grey, {}), "L.bmp": (grey, {}), "L.jpg": (grey, dict(quality=100)),
+    "1.png": (lambda: grey().convert("1"), {}), "1.tif": (lambda: grey().convert("1"), {}),
+    "P.png": (palette, {}), "P.gif": (palette, {}), "P.tif": (palette, {}), "P.bmp": (palette, {}),
+    "Pt.png": (transparent_palette, dict(transparency=3)), "Pt.gif": (transparent_palette, dict(transparency=3)),
+    "key.png": (lambda: Image.fromarray(RGB), dict(transparency=tuple(map(int, RGB[5, 7])))),
+    "CMYK.tif": (lambda: Image.fromarray(RGB).convert("CMYK"), {}),
+    "YCbCr.tif": (lambda: Image.fromarray(RGB).convert("YCbCr"), {}),
+}
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_mode_of_every_format_reads_as_the_same_picture(tmp_path, name):
+    make, options = ZOO[name]
+    image = make()
+    pixels, rest = read_picture(saved(tmp_path/name, image, **options))
+    assert (pixels.shape, pixels.dtype) == ((HEIGHT, WIDTH, 3), np.uint8) and pixels.flags.writeable and pixels.flags.c_contiguous
+    expected = np.asarray(image.convert("RGB"))
+    slack = dict(jpg=2).get(name[-3:], 2 if "YCbCr" in name else 0)
+    assert np.abs(pixels.astype(int) - expected).max() <= slack
+    with_alpha = name.startswith(("RGBA", "LA", "Pt", "key"))
+    assert (rest.alpha is not None) == with_alpha
+    if name.startswith(("RGBA", "LA")): np.testing.assert_array_equal(rest.alpha, ALPHA)
+    if name.startswith("key"): np.testing.assert_array_equal(rest.alpha == 0, (RGB == RGB[5, 7]).all(-1))
+    if name.startswith("Pt"): np.testing.assert_array_equal(rest.alpha == 0, np.asarray(image) == 3)
+    assert picture_size(tmp_path/name) == (HEIGHT, WIDTH)
+    np.testing.assert_array_equal(read_rgb8(tmp_path/name), pixels)
+
+def test_colours_of_jpeg_and_cmyk_jpeg_are_close(tmp_path):
+    for mode in ("RGB", "CMYK"):
+        pixels = read_rgb8(saved(tmp_path/"a.jpg", Image.fromarray(RGB).convert(mode), quality=100, subsampling=0))
+        assert np.abs(pixels.astype(int) - RGB).max() < 6, mode
+
+def test_lab_tiff_has_the_colours_it_means(tmp_path):
+    transform = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+    pixels = read_rgb8(saved(tmp_path/"a.tif", ImageCms.applyTransform(Image.fromarray(RGB), transform)))
+    assert np.abs(pixels.astype(int) - RGB).mean() < 3
+
+def test_an_opaque_alpha_says_nothing(tmp_path):
+    opaque = np.dstack([RGB, np.full_like(ALPHA, 255)])
+    assert read_picture(saved(tmp_path/"a.png", Image.fromarray(opaque)))[1].alpha is None
+
+def test_colours_under_transparent_pixels_are_kept(tmp_path):
+    hidden = np.dstack([RGB, np.zeros_like(ALPHA)])
+    np.testing.assert_array_equal(read_rgb8(saved(tmp_path/"a.png", Image.fromarray(hidden))), RGB)
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.tif"])
+def test_pages_after_the_first_are_announced(tmp_path, name):
+    first, second = Image.fromarray(RGB).convert("P" if name == "a.gif" else "RGB"), Image.fromarray(RGB[::-1].copy())
+    first.save(tmp_path/name, save_all=True, append_images=[second])
+    with pytest.warns(UserWarning, match="2 pages or frames"): pixels, _ = read_picture(tmp_path/name)
+    assert np.abs(pixels.astype(int) - np.asarray(first.convert("RGB"))).mean() < 6
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".webp"])
+def test_a_single_pixel_and_a_long_row(tmp_path, suffix):
+    for shape in ((1, 1), (1, 700), (700, 1)):
+        pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+        write_picture(tmp_path/f"a{suffix}", pixels, quality=100)
+        np.testing.assert_array_equal(read_rgb8(tmp_path/f"a{suffix}"), pixels)
+
+
+# Orientation and notes
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_applied_and_then_gone(tmp_path, name, orientation):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B] = orientation, "Rosa Bonheur"
+    image = Image.fromarray(np.dstack([RGB, ALPHA]) if name == "a.png" else RGB)
+    dpi = dict(dpi=(100, 200)) if name != "a.webp" else {}
+    path = saved(tmp_path/name, image, exif=exif, quality=95, **dpi)
+    with Image.open(path) as stored: expected = np.asarray(ImageOps.exif_transpose(stored))
+    pixels, rest = read_picture(path)
+    np.testing.assert_array_equal(pixels, expected[..., :3])
+    if name == "a.png": np.testing.assert_array_equal(rest.alpha, expected[..., 3])
+    assert picture_size(path) == pixels.shape[:2]
+    if dpi: np.testing.assert_allclose(rest.dpi, (200, 100) if orientation > 4 else (100, 200), rtol=1e-3)
+    write_picture(tmp_path/f"again_{name}", pixels, rest)
+    with Image.open(tmp_path/f"again_{name}") as again:
+        assert 0x0112 not in again.getexif() or again.getexif()[0x0112] == 1
+        assert again.getexif()[0x013B] == "Rosa Bonheur"
+        assert again.size[::-1] == pixels.shape[:2]
+
+def test_an_orientation_behind_the_pixels_of_a_png_counts(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body + struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    data = saved(tmp_path/"a.png", Image.fromarray(RGB)).read_bytes()
+    (tmp_path/"late.png").write_bytes(data[:-12] + chunk + data[-12:])
+    assert picture_size(tmp_path/"late.png") == (WIDTH, HEIGHT) == read_picture(tmp_path/"late.png")[0].shape[:2]
+
+def test_notes_stay_and_sizes_follow_the_picture(tmp_path):
+    exif = Image.Exif()
+    exif[0x8298], exif[0x0100] = "CC0", 12345
+    exif[0x8769] = {0x9003: "1889:06:18 04:40:00", 0xA002: WIDTH, 0xA003: HEIGHT}
+    exif[0x8825] = {1: "N", 2: (43.0, 47.0, 0.0)}
+    _, rest = read_picture(saved(tmp_path/"a.jpg", Image.fromarray(RGB), exif=exif))
+    large = np.kron(RGB, np.ones((4, 4, 1), np.uint8))
+    for name in ("b.jpg", "b.png", "b.webp", "b.tif"):
+        write_picture(tmp_path/name, large, rest)
+        with Image.open(tmp_path/name) as image:
+            found, details = image.getexif(), image.getexif().get_ifd(0x8769)
+            assert (found[0x8298], details[0x9003]) == ("CC0", "1889:06:18 04:40:00")
+            assert (details[0xA002], details[0xA003]) == (4*WIDTH, 4*HEIGHT)
+            assert found.get(0x0100) in (None, 4*WIDTH)
+            assert found.get_ifd(0x8825)[1] == "N"
+
+def test_a_broken_exif_block_costs_the_notes_not_the_picture(tmp_path):
+    path = saved(tmp_path/"a.jpg", Image.fromarray(RGB), exif=b"Exif\0\0II*\0\xff\xff\xff\x7fnonsense")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pixels, rest = read_picture(path)
+    assert pixels.shape == RGB.shape and rest.exif is None
+
+def test_dpi_travels_and_nonsense_is_dropped(tmp_path):
+    for name in ("a.png", "a.jpg", "a.tif", "a.bmp"):
+        write_picture(tmp_path/name, RGB, PictureRest(dpi=(300.0, 300.0)))
+        np.testing.assert_allclose(read_picture(tmp_path/name)[1].dpi, (300, 300), rtol=1e-3)
+    assert read_picture(saved(tmp_path/"a.png", Image.fromarray(RGB)))[1].dpi is None
+    assert read_picture(saved(tmp_path/"a.tif", Image.fromarray(RGB), dpi=(0, 0)))[1].dpi is None
+
+
+# Colour profiles
+
+def rgb_profile(primaries, gamma):
+    "A minimal ICC profile (version 2) from primaries as XYZ (D50) columns and a gamma."
+    def xyz(values): return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v*65536)) for v in values)
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma*256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78+8)
+    tags = {b"desc": text, b"wtpt": xyz((0.9642, 1, 0.8249)), b"rXYZ": xyz(primaries[0]), b"gXYZ": xyz(primaries[1]), b"bXYZ": xyz(primaries[2]),
+            b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    table, body, at = b"", b"", 128 + 4 + 12*len(tags)
+    for name, block in tags.items():
+        block += bytes(-len(block) % 4)
+        table, body, at = table + name + struct.pack(">II", at, len(block)), body + block, at + len(block)
+    head = struct.pack(">I4xI4s4s4s12x4s", at, 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp") + bytes(28) + xyz((0.9642, 1, 0.8249))[8:] + bytes(48)
+    return head + struct.pack(">I", len(tags)) + table + body
+
+ADOBE = (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
+SRGB = (0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)
+
+def adobe_to_srgb(levels):
+    "Adobe RGB (1998) to sRGB by the formulas, levels of 0 to 1."
+    linear = levels**2.19921875 @ np.array(ADOBE) @ np.linalg.inv(np.array(SRGB))
+    linear = linear.clip(0, 1)
+    return np.where(linear <= 0.0031308, 12.92*linear, 1.055*linear**(1/2.4) - 0.055)
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.webp"])
+def test_adobe_rgb_becomes_srgb_and_is_tagged_so(tmp_path, name):
+    muted = RGB//2 + 60 # inside sRGB
+    icc = rgb_profile(ADOBE, 2.19921875)
+    path = saved(tmp_path/name, Image.fromarray(muted), icc_profile=icc, **dict(jpg=dict(quality=100, subsampling=0), webp=dict(lossless=True)).get(name[2:], {}))
+    pixels, rest = read_picture(path)
+    with Image.open(path) as image: stored = np.asarray(image)
+    assert np.abs(pixels - 255*adobe_to_srgb(stored/255)).max() < 1.6
+    assert np.abs(pixels.astype(int) - muted).max() > 8          # there was something to do
+    write_picture(tmp_path/"b.png", pixels, rest)
+    again, second = read_picture(tmp_path/"b.png")
+    np.testing.assert_array_equal(again, pixels)
+    assert second.icc == rest.icc and ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(rest.icc))).startswith("sRGB")
+
+def test_display_p3_stays_within_a_level_of_libvips(tmp_path):
+    pyvips = pytest.importorskip("pyvips")
+    icc = pyvips.Operation.call("profile_load", "p3")
+    muted = RGB//2 + 60
+    pixels, _ = read_picture(saved(tmp_path/"a.png", Image.fromarray(muted), icc_profile=icc))
+    expected = pyvips.Image.new_from_file(str(tmp_path/"a.png")).icc_transform("srgb", embedded=True, intent="relative").numpy()
+    assert np.abs(pixels.astype(int) - expected).max() <= 1 < np.abs(pixels.astype(int) - muted).max()
+
+def test_srgb_by_another_name_is_left_bit_for_bit(tmp_path):
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    pixels, rest = read_picture(saved(tmp_path/"a.png", Image.fromarray(RGB), icc_profile=icc))
+    np.testing.assert_array_equal(pixels, RGB)
+    assert rest.icc == icc
+
+def test_alpha_and_palette_go_through_the_profile_too(tmp_path):
+    icc = rgb_profile(ADOBE, 2.19921875)
+    plain = read_rgb8(saved(tmp_path/"a.png", Image.fromarray(RGB), icc_profile=icc))
+    pixels, rest = read_picture(saved(tmp_path/"b.png", rgba(), icc_profile=icc))
+    np.testing.assert_array_equal(pixels, plain)
+    np.testing.assert_array_equal(rest.alpha, ALPHA)
+    indexed = palette()
+    expected = read_rgb8(saved(tmp_path/"c.png", indexed.convert("RGB"), icc_profile=icc))
+    np.testing.assert_array_equal(read_rgb8(saved(tmp_path/"d.png", indexed, icc_profile=icc)), expected)
+
+def test_a_grey_picture_may_carry_a_profile_for_colours(tmp_path):
+    icc = rgb_profile(ADOBE, 1.0)
+    pixels = read_rgb8(saved(tmp_path/"a.png", grey(), icc_profile=icc))
+    assert (np.ptp(pixels.astype(int), axis=-1) <= 2).all() and pixels[..., 0].mean() > grey().convert("F").resize((1, 1)).getpixel((0, 0)) + 20
+
+def test_a_useless_profile_is_announced_and_passed_over(tmp_path):
+    for icc in (b"no profile", rgb_profile(ADOBE, 2.2)[:150]):
+        path = saved(tmp_path/"a.tif", Image.fromarray(RGB), icc_profile=icc)
+        with pytest.warns(UserWarning, match="a.tif: its colour profile"): pixels, rest = read_picture(path)
+        np.testing.assert_array_equal(pixels, RGB)
+        assert rest.icc is None
+
+
+# Sixteen bits
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_dark_16_bit_grey_scan_stays_dark_and_16_bit(tmp_path, name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyvips", None) # needs nothing
+    dark = (x + y).astype(np.uint16) # never above 255
+    pixels, rest = read_picture(saved(tmp_path/name, Image.fromarray(dark)))
+    assert pixels.dtype == np.uint16 and rest.mode.startswith("I")
+    np.testing.assert_array_equal(pixels, np.stack([dark]*3, -1))
+    assert read_rgb8(tmp_path/name).max() == 0
+
+def test_big_endian_and_inverted_16_bit_grey(tmp_path):
+    pyvips = pytest.importorskip("pyvips")
+    image = pyvips.Image.new_from_array(DEEP[..., 0].copy(), interpretation="grey16")
+    image.tiffsave(str(tmp_path/"inverted.tif"), miniswhite=True)
+    np.testing.assert_array_equal(read_picture(tmp_path/"inverted.tif")[0][..., 0], DEEP[..., 0])
+    big = struct.pack(">2sHIH", b"MM", 42, 8, 8) + b"".join(struct.pack(">HHII", *entry) for entry in (
+        (256, 4, 1, WIDTH), (257, 4, 1, HEIGHT), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16), (262, 3, 1, 1 << 16), (273, 4, 1, 110),
+        (278, 4, 1, HEIGHT), (279, 4, 1, WIDTH*HEIGHT*2))) + bytes(4)
+    (tmp_path/"big.tif").write_bytes(big + DEEP[..., 0].astype(">u2").tobytes())
+    np.testing.assert_array_equal(read_picture(tmp_path/"big.tif")[0][..., 0], DEEP[..., 0])
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("alpha", [None, DEEP[..., 0]])
+def test_16_bit_colour_comes_back_as_it_was(tmp_path, name, alpha):
+    pytest.importorskip("pyvips")
+    icc = picture._srgb_profile()
+    write_picture(tmp_path/name, DEEP, PictureRest(alpha=alpha, icc=icc, dpi=(240.0, 240.0)))
+    pixels, rest = read_picture(tmp_path/name)
+    assert pixels.dtype == np.uint16 and rest.mode.endswith(";16")
+    np.testing.assert_array_equal(pixels, DEEP)
+    np.testing.assert_array_equal(rest.alpha, alpha) if alpha is not None else None
+    assert (rest.alpha is None) == (alpha is None) and rest.icc == icc
+    np.testing.assert_allclose(rest.dpi, (240, 240), rtol=1e-3)
+    np.testing.assert_array_equal(read_rgb8(tmp_path/name), (DEEP.astype(int)*2 + 257)//514)
+
+def test_16_bit_grey_with_alpha(tmp_path):
+    pyvips = pytest.importorskip("pyvips")
+    image = pyvips.Image.new_from_array(np.ascontiguousarray(DEEP[..., :2]), interpretation="grey16")
+    image.write_to_file(str(tmp_path/"a.png"))
+    pixels, rest = read_picture(tmp_path/"a.png")
+    np.testing.assert_array_equal(pixels, DEEP[..., [0, 0, 0]])
+    np.testing.assert_array_equal(rest.alpha, DEEP[..., 1])
+
+def test_16_bit_colour_is_turned_and_noted_like_any_other(tmp_path):
+    pytest.importorskip("pyvips")
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B] = 6, "Rosa Bonheur"
+    (tmp_path/"a.png").write_bytes(picture._png16(DEEP, None, exif.tobytes(), None))
+    pixels, rest = read_picture(tmp_path/"a.png")
+    np.testing.assert_array_equal(pixels, np.rot90(DEEP, -1))
+    assert picture_size(tmp_path/"a.png") == (WIDTH, HEIGHT)
+    write_picture(tmp_path/"b.tif", pixels, rest)
+    with Image.open(tmp_path/"b.tif") as image: assert image.size == (HEIGHT, WIDTH) and image.getexif().get(0x0112, 1) == 1
+
+def test_16_bit_wide_gamut_is_converted_in_16_bit(tmp_path):
+    pytest.importorskip("pyvips")
+    muted = (DEEP//4 + 96*256).astype(np.uint16) # well inside sRGB; near its edges lcms is coarser in 16 bits
+    (tmp_path/"a.png").write_bytes(picture._png16(muted, rgb_profile(ADOBE, 2.19921875), None, None))
+    pixels, rest = read_picture(tmp_path/"a.png")
+    expected = 65535*adobe_to_srgb(muted/65535)
+    assert np.abs(pixels - expected).max() < 200 and len(np.unique(pixels)) > 600
+    assert rest.icc == picture._srgb_profile()
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_16_bit_colour_without_libvips_is_refused_never_cut(tmp_path, name, monkeypatch):
+    pytest.importorskip("pyvips")
+    write_picture(tmp_path/name, DEEP)
+    monkeypatch.setitem(sys.modules, "pyvips", None)
+    for read in (read_picture, read_rgb8):
+        with pytest.raises(PictureError, match=rf"{name} has 16 bits a channel.*paintsr_nb\[deep\]"): read(tmp_path/name)
+    write_picture(tmp_path/"b.png", DEEP) # PNG is written without it
+    with pytest.raises(PictureError, match="deep"): write_picture(tmp_path/"b.tif", DEEP)
+
+def test_floats_and_long_integers_are_refused(tmp_path):
+    for array in (np.float32(RGB[..., 0]/255), RGB[..., 0].astype(np.int32)*1000):
+        with pytest.raises(PictureError, match="save it with 8 or 16 bits"): read_picture(saved(tmp_path/"a.tif", Image.fromarray(array)))
+
+def test_our_own_png_is_what_others_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x013B] = "Rosa Bonheur"
+    write_picture(tmp_path/"a.png", DEEP, PictureRest(exif=exif.tobytes(), icc=picture._srgb_profile(), dpi=(100.0, 200.0)))
+    with Image.open(tmp_path/"a.png") as image:
+        assert image.getexif()[0x013B] == "Rosa Bonheur" and image.info["icc_profile"] == picture._srgb_profile()
+        np.testing.assert_allclose(image.info["dpi"], (100, 200), rtol=1e-3)
+        np.testing.assert_array_equal(np.asarray(image), DEEP >> 8)
+
+
+# Limits
+
+def test_our_limit_is_the_only_one(tmp_path, monkeypatch):
+    path = saved(tmp_path/"a.png", Image.fromarray(RGB))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    assert read_rgb8(path).shape == RGB.shape and picture_size(path) == RGB.shape[:2]
+    write_picture(tmp_path/"b.png", RGB)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    with pytest.raises(PictureError, match=f"a.png has 40x24 = 960 pixels, allowed are 959"): read_picture(path, max_pixels=959)
+    assert Image.MAX_IMAGE_PIXELS == 10
+
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
+    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")]
+    (tmp_path/"bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks))
+    assert picture_size(tmp_path/"bomb.png") == (100_000, 100_000)
+    with pytest.raises(PictureError, match="bomb.png has 100000x100000 = 10,000,000,000 pixels"): read_picture(tmp_path/"bomb.png")
+    assert MAX_PIXELS >= 16*2400*2400 # our own results, upscaled once more
+
+def test_threads_read_side_by_side_and_the_switches_come_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    path, errors = saved(tmp_path/"a.png", Image.fromarray(RGB)), []
+    def work():
+        try:
+            for _ in range(40): read_rgb8(path)
+        except Exception as error: errors.append(error)
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert not errors and (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == (10, True)
+
+@pytest.mark.parametrize("name, height, width", [("a.jpg", 65_501, 1), ("a.webp", 1, 16_384), ("a.tif", 40_000, 40_000), ("a.bmp", 40_000, 40_000)])
+def test_formats_that_are_too_small_say_so_before_encoding(name, height, width):
+    with pytest.raises(PictureError, match=f"{width}x{height} is too large"): check_writable(name, height, width)
+    check_writable("a.png", height, width)
+
+def test_the_limits_of_jpeg_and_webp_are_the_true_ones(tmp_path):
+    write_picture(tmp_path/"a.jpg", np.zeros((65_500, 1, 3), np.uint8))
+    write_picture(tmp_path/"a.webp", np.zeros((1, 16_383, 3), np.uint8))
+    assert picture_size(tmp_path/"a.jpg") == (65_500, 1) and picture_size(tmp_path/"a.webp") == (1, 16_383)
+
+def test_what_a_format_cannot_hold_is_refused():
+    for name in ("a.jpg", "a.bmp"):
+        with pytest.raises(PictureError, match="no transparency"): check_writable(name, 4, 4, alpha=True)
+    for name in ("a.jpg", "a.webp", "a.bmp"):
+        with pytest.raises(PictureError, match="8 bits a channel"): check_writable(name, 4, 4, np.uint16)
+    for name in ("a.psd", "a", "a.png.tmp"):
+        with pytest.raises(PictureError, match="no format for the suffix"): check_writable(name, 4, 4)
+
+
+# Broken files and odd names
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.bmp", "a.gif"])
+def test_a_cut_file_is_an_error_that_names_it(tmp_path, name, monkeypatch):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = saved(tmp_path/name, Image.fromarray(noise)).read_bytes()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True) # as other libraries leave it
+    for part in (0.1, 0.5, 0.9):
+        (tmp_path/name).write_bytes(data[:int(len(data)*part)])
+        with pytest.raises(PictureError, match=name): read_picture(tmp_path/name)
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.gif"])
+def test_damaged_bytes_give_a_picture_or_a_picture_error(tmp_path, name):
+    data = saved(tmp_path/name, Image.fromarray(RGB)).read_bytes()
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[rng.integers(0, len(data), 3)] = rng.integers(0, 256, 3)
+        (tmp_path/name).write_bytes(damaged.tobytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for read in (read_picture, picture_size):
+                try: read(tmp_path/name)
+                except PictureError as error: assert name in str(error)
+
+def test_what_is_no_picture(tmp_path):
+    (tmp_path/"empty.png").touch()
+    (tmp_path/"notes.jpg").write_text("not a picture")
+    for read in (read_picture, read_rgb8, picture_size):
+        with pytest.raises(PictureError, match="is empty"): read(tmp_path/"empty.png")
+        with pytest.raises(PictureError, match="is no picture we know"): read(tmp_path/"notes.jpg")
+        with pytest.raises(PictureError, match="is a folder"): read(tmp_path)
+        with pytest.raises(FileNotFoundError, match="no file .*nowhere.png"): read(tmp_path/"nowhere.png")
+
+def test_a_wrong_suffix_does_not_matter(tmp_path):
+    np.testing.assert_array_equal(read_rgb8(saved(tmp_path/"really.jpg", Image.fromarray(RGB), format="PNG")), RGB)
+
+@pytest.mark.parametrize("stem", ["Nymphéas à Giverny", "睡蓮", "Водяные лилии", "one #2 (50%) & co", "a.b.c", " lead", "x"*200, "bridge 🌉"])
+def test_any_name_will_do(tmp_path, stem):
+    path = tmp_path/"Ölbilder, alt"/f"{stem}.png"
+    write_picture(path, RGB)
+    np.testing.assert_array_equal(read_rgb8(path), RGB)
+    np.testing.assert_array_equal(read_rgb8(str(path)), RGB)
+    assert picture_size(path) == RGB.shape[:2] and [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+# Writing
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_quality_has_an_effect(tmp_path, suffix):
+    noisy = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sizes = []
+    for quality in (30, 80, 95):
+        write_picture(tmp_path/f"a{suffix}", noisy, quality=quality)
+        sizes.append((tmp_path/f"a{suffix}").stat().st_size)
+    assert sizes == sorted(sizes) and sizes[0] < sizes[2]*0.7
+    for quality in (0, 101):
+        with pytest.raises(ValueError, match="expected 1 to 100"): write_picture(tmp_path/f"a{suffix}", noisy, quality=quality)
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path/"a.png"
+    write_picture(path, RGB)
+    before = path.read_bytes()
+    def full_disk(target, *_, **__):
+        target.write_bytes(b"\x89PNG half")
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(picture, "_save8", full_disk)
+    with pytest.raises(OSError, match="No space left"): write_picture(path, RGB[::-1])
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.png"]
+
+@pytest.mark.parametrize("written", [b"", b"\x89PNG half"])
+def test_what_was_not_written_right_never_takes_the_name(tmp_path, monkeypatch, written):
+    monkeypatch.setattr(picture, "_save8", lambda target, *_, **__: target.write_bytes(written))
+    with pytest.raises(PictureError, match="a.png"): write_picture(tmp_path/"a.png", RGB)
+    assert not list(tmp_path.iterdir())
+
+def test_a_picture_of_the_wrong_size_never_takes_the_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "_save8", lambda target, *_, **__: Image.new("RGB", (3, 3)).save(target, format="PNG"))
+    with pytest.raises(PictureError, match="was written as"): write_picture(tmp_path/"a.png", RGB)
+    assert not list(tmp_path.iterdir())
+
+@pytest.mark.parametrize("pixels", [RGB/255, RGB[..., 0], RGB.astype(np.int64), RGB[:0], np.dstack([RGB, ALPHA])])
+def test_pixels_that_cannot_be_written(tmp_path, pixels):
+    with pytest.raises(ValueError, match="expected .H,W,3. uint8 or uint16"): write_picture(tmp_path/"a.png", pixels)
+
+def test_an_alpha_of_another_size_is_refused(tmp_path):
+    for alpha in (ALPHA[1:], ALPHA.astype(np.uint16)):
+        with pytest.raises(ValueError, match="enlarge it"): write_picture(tmp_path/"a.png", RGB, PictureRest(alpha=alpha))
+
+def test_the_same_picture_gives_the_same_bytes(tmp_path):
+    rest = PictureRest(icc=picture._srgb_profile(), dpi=(300.0, 300.0))
+    for name, pixels in (("a.png", RGB), ("b.png", DEEP), ("c.tif", RGB), ("d.jpg", RGB)):
+        write_picture(tmp_path/name, pixels, rest)
+        first = (tmp_path/name).read_bytes()
+        write_picture(tmp_path/name, pixels, rest)
+        assert (tmp_path/name).read_bytes() == first
+
+def test_views_and_slices_are_written_as_they_look(tmp_path):
+    write_picture(tmp_path/"a.png", RGB[::-2, ::3])
+    np.testing.assert_array_equal(read_rgb8(tmp_path/"a.png"), RGB[::-2, ::3])
+
+
+# Whole levels
+
+def test_levels_are_clamped_then_rounded_half_up():
+    for dtype in (np.float32, np.float64):
+        np.testing.assert_array_equal(to_uint8(np.array([-1, 0, 0.5/255, 1.5/255, 0.9999, 1, 7], dtype)), [0, 0, 1, 2, 255, 255, 255])
+    np.testing.assert_array_equal(round_half_up(np.array([-1.0, 65534.5, 1e9]), np.uint16), [0, 65535, 65535])
+    np.testing.assert_array_equal(round_half_up(np.arange(256.0)), np.arange(256))
+    with pytest.raises(TypeError, match="floats of 0 to 1"): to_uint8(RGB)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match="NaN or infinity"): to_uint8(np.array([bad]))
