@@ -208,7 +208,7 @@ function h(tag, attributes = {}, ...children) {
 }
 
 const KEYS = [
-  ["1–9", "left picture"], ["⇧ 1–9", "right picture"], ["space", "swap"], ["w s", "wipe, side by side"], ["⇧ ← →", "move the wipe"],
+  ["1–9", "left"], ["⇧ 1–9", "right"], ["space", "swap"], ["w", "wipe"], ["s", "side by side"], ["⇧ ← →", "move the wipe"],
   ["← ↑ ↓ →", "pan"], ["+ −", "zoom"], ["0", "fit"], ["p", "1:1 pixels"],
 ]
 
@@ -563,7 +563,7 @@ class Viewer {
     const shown = [this.view.left, this.view.right].map((name) => this.pictures.named(name))
     this.values.replaceChildren(h("span", { class: "at" }, `x ${x}  y ${y}`), ...shown.map((picture) => {
       const rgb = pixelAt(picture, x, y)
-      return h("span", { class: "value" }, h("i", { style: `background:rgb(${rgb})` }), h("b", {}, picture.name), rgb.join(" "), picture.exact ? "" : " (lossy)")
+      return h("span", { class: "value" }, h("i", { style: `background:rgb(${rgb})` }), h("b", {}, picture.name), ` ${rgb.join(" ")}`, picture.exact ? "" : " (lossy)")
     }))
   }
 
@@ -575,7 +575,7 @@ class Viewer {
       if (maps === null) return []
       if (typeof maps === "number") return h("span", { class: "quiet" }, `measuring ${name} … ${Math.floor(maps * 100)} %`)
       const { psnr, ssim } = scoreOf(maps, region)
-      return h("span", { class: "score", "data-name": name }, h("b", {}, name), `${decibel(psnr)} dB`,
+      return h("span", { class: "score", "data-name": name }, h("b", {}, name), ` ${decibel(psnr)} dB `,
         h("span", { class: "ssim" }, `SSIM ${Number.isNaN(ssim) ? "–" : ssim.toFixed(4)}`))
     })
     const caption = h("span", { class: "quiet", title: "PSNR and SSIM (wang_rgb) of the part in view" }, "in view, against " + this.pictures.truth)

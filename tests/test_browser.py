@@ -1,0 +1,399 @@
+"""The viewer in Chromium: the page without a kernel, and the widget in JupyterLab.
+
+Not a notebook because it needs a browser; what a view means is shown in nbs/viewing/60_compare.ipynb.
+"""
+import ast, io, json, os, re, shutil, signal, socket, subprocess, sys, time
+from base64 import b64decode
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from paintsr_nb.core import random_at
+from paintsr_nb.resize import enlarge, shrink
+from paintsr_nb.viewing.compare import compare
+
+pytestmark = pytest.mark.browser
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+         "--disable-component-update --disable-sync").split()
+STATIC = Path(__file__).parents[1]/"paintsr_nb"/"viewing"/"static"
+
+
+def make_pictures():
+    "LR, SR and HR of 360x240, different from each other nearly everywhere."
+    high = enlarge(enlarge(random_at(5).integers(0, 256, (15, 23, 3)).astype(np.uint8)))[:240, :360]
+    low = shrink(high)
+    return low, enlarge(low), np.clip(high + random_at(6).integers(-20, 21, high.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="left out: the viewer in a browser; playwright is missing (pip install playwright)")
+    if not CHROMIUM: pytest.skip("left out: the viewer in a browser; no Chromium was found (apt install chromium)")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+# ---------------------------------------------------------------- the page without a kernel
+
+class Shown:
+    "A page that `save_html` wrote, open in the browser."
+    def __init__(self, page, folder, view=None, **kwargs):
+        self.page, self.errors, self.requests = page, [], []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.requests.append(request.url))
+        self.widget = compare(*make_pictures(), view=view, **kwargs)
+        self.widget.save_html(folder/"index.html", title="Brushwork")
+        page.goto((folder/"index.html").as_uri())
+        page.wait_for_selector(".note", state="detached")
+        self.settle()
+        self.widget.frame = page.evaluate("[...document.querySelectorAll('canvas')].map(c => [c.width, c.height])[0]")
+        box = page.locator(".stage canvas").bounding_box()
+        self.left, self.top = box["x"], box["y"]
+
+    def settle(self): self.page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
+    def text(self, selector): return self.page.locator(selector).first.inner_text()
+
+    @property
+    def view(self): return self.page.evaluate("document.getElementById('compare').model.get('view')")
+
+    def look(self, **changes):
+        self.page.evaluate("part => { const { model } = document.getElementById('compare'); model.set('view', { ...model.get('view'), ...part }) }", changes)
+        self.settle()
+
+    def press(self, key):
+        self.page.locator(".stage").focus()
+        self.page.keyboard.press(key)
+        self.settle()
+
+    def move(self, x, y):
+        self.page.mouse.move(self.left + x - 3, self.top + y)
+        self.page.mouse.move(self.left + x, self.top + y)
+
+    def drag(self, start, end):
+        self.move(*start)
+        self.page.mouse.down()
+        self.move(*end)
+        self.page.mouse.up()
+        self.settle()
+
+    def canvas(self):
+        "What is drawn, (H,W,3) uint8."
+        png = self.page.evaluate("document.querySelector('canvas').toDataURL('image/png')").partition(",")[2]
+        return np.asarray(Image.open(io.BytesIO(b64decode(png))))[..., :3]
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    page = browser.new_page(viewport=dict(width=700, height=620), device_scale_factor=1)
+    pages = []
+
+    def opened(**kwargs):
+        pages.append(Shown(page, tmp_path, **kwargs))
+        return pages[-1]
+    yield opened
+    page.close()
+    for shown in pages: assert shown.errors == []
+
+
+def expected_canvas(widget, split):
+    "The stage at a whole zoom, by repeating pixels."
+    view, (width, height) = widget.view, widget.frame
+    rows = np.floor((np.arange(height) - round(height/2 - view["y"]*view["zoom"]))/view["zoom"]).astype(int)
+    columns = np.floor((np.arange(width) - round(width/2 - view["x"]*view["zoom"]))/view["zoom"]).astype(int)
+    inside = ((rows >= 0) & (rows < widget.size[1]))[:, None] & ((columns >= 0) & (columns < widget.size[0]))
+
+    def drawn(name):
+        pixels = widget.sources[name]
+        ratio = widget.size[0]//pixels.shape[1]
+        return np.where(inside[..., None], pixels[rows.clip(0, widget.size[1]-1)[:, None]//ratio, columns.clip(0, widget.size[0]-1)//ratio], 0)
+    return np.where(np.arange(width)[:, None] < round(split*width), drawn(view["left"]), drawn(view["right"]))
+
+
+@pytest.mark.parametrize("zoom, x, y", [(1, 180, 120), (4, 100.3, 77.7), (16, 0, 240)])
+def test_pixels_are_true_from_100_percent_on(show, zoom, x, y):
+    shown = show(view=dict(zoom=zoom, x=x, y=y, split=0.4))
+    np.testing.assert_array_equal(shown.canvas(), expected_canvas(shown.widget, 0.4))
+    assert shown.text(".scale") == f"{zoom*100} %"
+
+
+def test_the_page_needs_nothing_but_itself(show):
+    shown = show()
+    assert [url for url in shown.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert shown.page.title() == "Brushwork"
+
+
+def test_the_handle_wipes(show):
+    shown = show(view=dict(zoom=2))
+    width, height = shown.widget.frame
+    shown.drag((width/2, height/2), (width/4, height/2))
+    assert shown.view["split"] == pytest.approx(0.25, abs=2/width)
+    assert (shown.view["x"], shown.view["y"]) == (180, 120)   # the picture stayed
+    np.testing.assert_array_equal(shown.canvas(), expected_canvas(shown.widget, shown.view["split"]))
+
+
+def test_dragging_pans_by_the_same_pixels(show):
+    shown = show(view=dict(zoom=4, split=0))
+    shown.drag((300, 200), (240, 228))
+    assert (shown.view["x"], shown.view["y"]) == (180 + 60/4, 120 - 28/4)
+
+
+def test_the_wheel_zooms_about_the_pointer(show):
+    shown = show(view=dict(zoom=8))
+    shown.move(404, 100)
+    before = shown.text(".at")
+    for _ in range(4): shown.page.mouse.wheel(0, -120)
+    shown.page.wait_for_function("document.getElementById('compare').model.get('view').zoom > 16")
+    shown.settle()
+    shown.move(404, 100)
+    assert shown.text(".at") == before
+    for _ in range(4): shown.page.mouse.wheel(0, 120)
+    shown.page.wait_for_function("Math.abs(document.getElementById('compare').model.get('view').zoom - 8) < 1e-6")
+    assert (shown.view["x"], shown.view["y"]) == (pytest.approx(180), pytest.approx(120))
+
+
+def test_zooming_stops_at_exactly_100_percent(show):
+    shown = show(view=dict(zoom=1.1))
+    shown.move(300, 100)
+    shown.page.mouse.wheel(0, 120)
+    shown.page.wait_for_function("document.getElementById('compare').model.get('view').zoom !== 1.1")
+    assert shown.view["zoom"] == 1
+
+
+def test_keys_do_what_the_help_says(show):
+    shown = show()
+    assert {"space", "0", "p", "w", "s"} <= set(shown.page.locator("kbd").all_inner_texts())
+    width, height = shown.widget.frame
+    steps = [("Digit2", dict(left="SR", right="LR")), ("Shift+Digit3", dict(left="SR", right="HR")), ("Space", dict(left="HR", right="SR")),
+             ("s", dict(mode="side")), ("w", dict(mode="wipe")), ("p", dict(zoom=1)), ("+", dict(zoom=2)), ("ArrowRight", dict(x=180 + width/16)),
+             ("ArrowUp", dict(y=120 - height/16)), ("-", dict(zoom=1)), ("Shift+ArrowLeft", dict(split=0.48)), ("0", dict(zoom="fit", x=180, y=120))]
+    for key, change in steps:
+        shown.press(key)
+        assert change.items() <= shown.view.items(), key
+
+
+def test_names_are_buttons_and_the_handle_a_slider(show):
+    shown = show()
+    shown.page.get_by_role("button", name="HR on the right").click()
+    assert shown.view["right"] == "HR"
+    slider = shown.page.get_by_role("slider", name="Wipe between LR and HR")
+    slider.focus()
+    shown.page.keyboard.press("ArrowRight")
+    assert shown.view["split"] == 0.52
+    shown.settle()
+    assert slider.get_attribute("aria-valuenow") == "52"
+    shown.page.get_by_role("button", name="Side by side").click()
+    shown.settle()
+    assert not slider.is_visible()
+
+
+def test_a_page_that_scrolls_is_not_caught(show):
+    shown = show(view=dict(zoom=2))
+    shown.page.mouse.move(5, 5)
+    shown.page.evaluate("document.body.style.paddingTop = '900px'; document.body.style.paddingBottom = '900px'")
+    shown.page.mouse.move(350, 300)
+    for _ in range(12):
+        shown.page.mouse.wheel(0, 100)
+        shown.page.wait_for_timeout(30)
+    assert shown.page.evaluate("scrollY") > 1000
+    assert shown.view["zoom"] == 2
+
+
+def test_side_by_side_shows_one_place_twice(show):
+    shown = show(view=dict(mode="side", zoom=4, left="SR", right="HR", x=200, y=100))
+    drawn, widget = shown.canvas(), shown.widget
+    pane = (widget.frame[0] - 2)//2
+    for name, edge in (("SR", 0), ("HR", pane + 2)):
+        x, y = (120 - round(pane/2 - 200*4))//4, (80 - round(widget.frame[1]/2 - 100*4))//4
+        np.testing.assert_array_equal(drawn[80, edge + 120], widget.sources[name][y, x])
+        shown.move(edge + 120, 80)
+        assert shown.text(".at") == f"x {x}  y {y}"
+    values = {item.split()[0]: [int(level) for level in item.split()[1:]] for item in shown.page.locator(".value").all_inner_texts()}
+    assert values == {name: widget.sources[name][y, x].tolist() for name in ("SR", "HR")}
+
+
+@pytest.mark.parametrize("view", [dict(), dict(zoom=7, x=20, y=230), dict(mode="side", zoom=3.3, x=111, y=90), dict(zoom=64, x=359)])
+def test_scores_in_view_are_those_of_metrics(show, view):
+    shown = show(view={**view, "left": "SR", "right": "HR"})
+    shown.page.wait_for_selector(".score")
+    shown.page.wait_for_timeout(100)
+    psnr, ssim = re.fullmatch(r"SR\s*([\d.]+) dB\s*SSIM ([\d.–]+)", shown.text(".score")).groups()
+    expected = shown.widget.scores().set_index("picture").loc["SR"]
+    assert float(psnr) == pytest.approx(expected["psnr"], abs=0.0051)
+    if np.isnan(expected["ssim"]): assert ssim == "–"
+    else: assert float(ssim) == pytest.approx(expected["ssim"], abs=1e-4)
+
+
+def test_the_region_is_the_same_on_both_sides(show):
+    shown = show()
+    draw = random_at(1)
+    frame, cases = shown.widget.frame, []
+    for _ in range(200):
+        zoom = "fit" if draw.random() < 0.1 else float(2**draw.uniform(-5, 6))
+        cases.append(dict(mode=str(draw.choice(["wipe", "side"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
+    source = (STATIC/"compare.js").read_text(encoding="utf-8")
+    regions = shown.page.evaluate("""async ([source, frame, cases]) => {
+        const { regionOf } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
+        return cases.map((view) => regionOf(view, frame, [360, 240])).map((r) => [r.top, r.left, r.height, r.width])
+    }""", [source, frame, [{**case, **(dict(x=180, y=120) if case["zoom"] == "fit" else {})} for case in cases]])
+    for case, region in zip(cases, regions):
+        shown.widget.view = case
+        assert list(shown.widget.region) == region, case
+
+
+def test_lossy_pixels_are_called_lossy(show):
+    shown = show(quality=90)
+    shown.move(300, 150)
+    assert "lossy" in shown.text(".values")
+
+
+def test_dark_follows_the_system(browser, tmp_path):
+    compare(*make_pictures()).save_html(tmp_path/"index.html")
+    colours = {}
+    for scheme in ("light", "dark"):
+        page = browser.new_page(color_scheme=scheme)
+        page.goto((tmp_path/"index.html").as_uri())
+        colours[scheme] = [page.evaluate(f"getComputedStyle(document.querySelector('{part}')).backgroundColor") for part in ("body", ".paintsr")]
+        page.close()
+    def brightness(colour): return sum(int(level) for level in re.findall(r"\d+", colour)[:3])
+    assert all(brightness(light) > 600 and brightness(dark) < 150 for light, dark in zip(colours["light"], colours["dark"]))
+
+
+# ---------------------------------------------------------------- the widget in JupyterLab
+
+CELL = """
+from test_browser import make_pictures
+from paintsr_nb.viewing.compare import compare
+widget = compare(*make_pictures(), height=300)
+seen = []
+widget.observe(lambda change: seen.append(change["new"]), "view")
+widget
+"""
+READY = """async () => {
+    const until = async (ask) => { for (;;) { try { const answer = await ask(); if (answer) return answer } catch {} await new Promise(go => setTimeout(go, 50)) } }
+    const session = await until(() => jupyterapp.shell.currentWidget.sessionContext)
+    await session.ready
+    await until(() => session.session.kernel)
+    await session.session.kernel.info
+    window.kernel = session.session.kernel
+    jupyterapp.commands.execute("notebook:run-all-cells")
+}"""
+ASK = """async (code) => {
+    let text = ""
+    const future = window.kernel.requestExecute({ code })
+    future.onIOPub = ({ header, content }) => {
+        if (header.msg_type === "stream") text += content.text
+        if (header.msg_type === "error") text += content.traceback.join("\\n")
+    }
+    await future.done
+    return text
+}"""
+
+
+class Lab:
+    "JupyterLab with one notebook that shows a widget."
+    def __init__(self, page, url):
+        self.page = page
+        page.goto(url)
+        page.evaluate(READY)
+        page.wait_for_selector(".paintsr .score", timeout=60_000)
+
+    def ask(self, code):
+        "What the kernel prints, as a Python value."
+        text = self.page.evaluate(ASK, code)
+        try: return ast.literal_eval(text)
+        except (SyntaxError, ValueError): raise AssertionError(text) from None
+
+    def until(self, code, right):
+        "The kernel's answer once it is `right`, or the last one after 5 s."
+        for _ in range(50):
+            answer = self.ask(code)
+            if right(answer): return answer
+            time.sleep(0.1)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    pytest.importorskip("jupyterlab", reason="left out: the widget in JupyterLab; jupyterlab is missing (pip install jupyterlab)")
+    folder = tmp_path_factory.mktemp("lab")
+    cell = dict(cell_type="code", id="show", metadata={}, execution_count=None, outputs=[], source=CELL.strip())
+    kernel = dict(kernelspec=dict(name="python3", display_name="Python 3", language="python"))
+    (folder/"work").mkdir()
+    (folder/"work"/"w.ipynb").write_text(json.dumps(dict(cells=[cell], metadata=kernel, nbformat=4, nbformat_minor=5)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    places = {f"JUPYTER_{name}_DIR": str(folder/name) for name in ("CONFIG", "RUNTIME", "DATA")}
+    environment = {**os.environ, **places, "IPYTHONDIR": str(folder/"ipython"), "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-m", "jupyterlab", "--allow-root", "--no-browser", "--IdentityProvider.token=T", "--LabApp.expose_app_in_browser=True",
+               "--LabApp.news_url=None", f"--ServerApp.port={port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={folder/'work'}",
+               f"--LabApp.workspaces_dir={folder/'workspaces'}", f"--LabApp.user_settings_dir={folder/'settings'}"]
+    with open(folder/"log", "w") as log: server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    page = browser.new_page(viewport=dict(width=1300, height=900), device_scale_factor=1)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/api?token=T", server, folder/"log")
+        yield Lab(page, f"http://127.0.0.1:{port}/lab/tree/w.ipynb?token=T&reset")
+    finally:
+        page.close()
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(10)
+
+
+def wait_for(url, server, log):
+    for _ in range(300):
+        if server.poll() is not None: break
+        try: return urlopen(url).close()
+        except (URLError, ConnectionError): time.sleep(0.1)
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+def test_lab_the_browser_follows_python(lab):
+    frame = lab.page.evaluate("(() => { const c = document.querySelector('.paintsr canvas'); return [c.width, c.height] })()")
+    assert lab.until("print(widget.frame)", lambda answer: answer == frame) == frame
+    count = lab.ask("widget.view = dict(zoom=3, x=111, y=50, right='HR')\nprint(len(seen))")
+    lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '300 %'")
+    assert lab.page.locator(".paintsr .chips.right [aria-pressed=true]").inner_text() == "HR"
+    time.sleep(0.5)
+    assert lab.ask("print(len(seen))") == count   # the browser answered nothing
+
+
+def test_lab_python_reads_what_the_hand_did(lab):
+    lab.ask("widget.view = dict(zoom=2, x=180, y=120, left='LR', right='SR', mode='wipe')\nprint(0)")
+    lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '200 %'")
+    box = lab.page.locator(".paintsr canvas").bounding_box()
+    x, y = round(box["x"]) + 310, round(box["y"]) + 60   # a wheel event knows whole pixels only
+    for step in (-3, 0): lab.page.mouse.move(x + step, y)
+    for _ in range(4): lab.page.mouse.wheel(0, -120)
+    view = lab.until("print(widget.view)", lambda view: view["zoom"] > 4)
+    assert view["zoom"] == pytest.approx(2*2**1.2)
+    shift = 1/2 - 1/view["zoom"]
+    assert view["x"] == pytest.approx(180 + (x - box["x"] - box["width"]/2)*shift, abs=0.01)
+    assert view["y"] == pytest.approx(120 + (y - box["y"] - box["height"]/2)*shift, abs=0.01)
+
+
+def test_lab_keys_stay_in_the_viewer(lab):
+    "JupyterLab's own shortcuts would make the cell a heading (1), Markdown (m) or restart the kernel (0 0)."
+    box = lab.page.locator(".paintsr canvas").bounding_box()
+    lab.page.mouse.click(box["x"] + 50, box["y"] + 250)
+    for key in ("Digit3", "Shift+Digit2", "m", "0", "0", "s"): lab.page.keyboard.press(key)
+    view = lab.until("print(widget.view)", lambda view: view["mode"] == "side")
+    assert (view["mode"], view["left"], view["right"], view["zoom"]) == ("side", "HR", "SR", "fit")
+    assert lab.page.evaluate("jupyterapp.shell.currentWidget.content.widgets[0].model.type") == "code"
+    assert lab.page.locator(".jp-Dialog").count() == 0
+
+
+def test_lab_two_views_share_one_look(lab):
+    count = lab.ask("widget.view = dict(mode='wipe', zoom=2)\nprint(len(seen))")
+    lab.page.evaluate("jupyterapp.commands.execute('notebook:create-output-view')")
+    lab.page.wait_for_function("document.querySelectorAll('.paintsr .score').length > 1")
+    lab.ask("widget.view = dict(zoom=5)\nprint(0)")
+    lab.page.wait_for_function("[...document.querySelectorAll('.paintsr .scale')].every(scale => scale.textContent === '500 %')")
+    time.sleep(0.5)
+    assert lab.ask("print(len(seen))") == count + 1   # neither view answers the other
