@@ -1,0 +1,335 @@
+"Every form of raw tree, every kind of fault, and the split: products of cases that are no reading matter."
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from paintsr_nb.core import PictureError, picture_id
+from paintsr_nb.data.pairs import find_pairs, halve_picture, list_sources, read_pair, real_file, split_pairs
+from paintsr_nb.resize import shrink
+
+
+def png(height, width, seed=0):
+    "The bytes of a PNG of noise."
+    file = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file, format="PNG")
+    return file.getvalue()
+
+
+def fill(root, tree):
+    "Write files given as path -> bytes, or path -> id of a picture whose side the path tells."
+    for path, content in tree.items():
+        path = root/path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def zipped(tree):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for path, content in tree.items(): archive.writestr(path, content)
+    return file.getvalue()
+
+
+LOW, HIGH = png(6, 6), png(24, 24)
+
+
+def part(prefix, *ids):
+    "A training part below `prefix`, named as the challenge names it."
+    return {f"{prefix}{px}/image_{px}_{name}.png": content for name in ids for px, content in (("600px", LOW), ("2400px", HIGH))}
+
+
+def renamed(prefix, low, high, *ids):
+    return {f"{prefix}{side}/{name}.png": content for name in ids for side, content in ((low, LOW), (high, HIGH))}
+
+
+def test_set(prefix, *ids): return {f"{prefix}image_600px_{name}.png": LOW for name in ids}
+
+
+test_set.__test__ = False
+TRAIN, TEST = ["0001", "0002"], ["0010", "0030"]
+
+FORMS = dict(
+    both_levels={**part("reto_CV_2020_TrainingSetPart1/TrainingSetPart1/", "0001"), **part("reto_CV_2020_TrainingSetPart2/TrainingSetPart2/", "0002"),
+                 **test_set("reto_CV_2020_TestSet/TestSet/", *TEST)},
+    inner_level={**part("TrainingSetPart1/", "0001"), **part("TrainingSetPart2/", "0002"), **test_set("TestSet/", *TEST)},
+    test_with_600px={**part("TrainingSetPart1/", *TRAIN), **test_set("TestSet/600px/", *TEST)},
+    flat={**part("TrainingSet/", *TRAIN), **test_set("TestSet/600px/", *TEST)},
+    no_side_folders={**{f"TrainingSet/image_{px}_{name}.png": content for name in TRAIN for px, content in (("600px", LOW), ("2400px", HIGH))},
+                     **test_set("TestSet/", *TEST)},
+    input_target={**renamed("train_data/", "input", "target", *TRAIN), **{f"TestSet/{name}.png": LOW for name in TEST}},
+    lr_hr={**renamed("", "lr", "hr", *TRAIN), **{f"test/lr/{name}.png": LOW for name in TEST}},
+    upper_case={**{f"TRAININGSETPART1/{px}/IMAGE_{px}_{name}.PNG": content for name in TRAIN
+                   for px, content in (("600PX", LOW), ("2400PX", HIGH))}, **test_set("TESTSET/", *TEST)},
+    other_files={**part("TrainingSetPart1/", *TRAIN), **test_set("TestSet/", *TEST), "Thumbs.db": b"x", "read me.txt": b"x",
+                 "__MACOSX/TrainingSetPart1/._image_600px_0001.png": b"x", ".hidden/600px/image_600px_0003.png": b"x"},
+    zipped_parts={"reto_CV_2020_TrainingSetPart1.zip": zipped(part("TrainingSetPart1/", "0001")),
+                  "reto_CV_2020_TrainingSetPart2.ZIP": zipped(part("TrainingSetPart2/", "0002")),
+                  "reto_CV_2020_TestSet.zip": zipped(test_set("TestSet/", *TEST))},
+    zip_of_bare_pictures={"TrainingSet.zip": zipped(part("", *TRAIN)), "TestSet.zip": zipped(test_set("", *TEST))},
+    one_part_zipped={**part("TrainingSetPart1/", "0001"), "Part2.zip": zipped(part("TrainingSetPart2/", "0002")), **test_set("TestSet/", *TEST)},
+    windows_names={"Part1.zip": zipped({name.replace("/", "\\"): content for name, content in part("TrainingSetPart1/", *TRAIN).items()}),
+                   **test_set("TestSet/", *TEST)},
+    zip_beside_its_folder={**part("TrainingSetPart1/", *TRAIN), "TrainingSetPart1.zip": zipped(part("TrainingSetPart1/", *TRAIN)),
+                           **test_set("TestSet/", *TEST)},
+    zip_beside_folder_of_its_name={**part("Part1/TrainingSetPart1/", *TRAIN), "Part1.zip": zipped(part("TrainingSetPart1/", *TRAIN)),
+                                   **test_set("TestSet/", *TEST)},
+    half_unpacked_zip={**part("TrainingSetPart1/", "0001"), "TrainingSetPart1.zip": zipped(part("TrainingSetPart1/", *TRAIN)),
+                       **test_set("TestSet/", *TEST)},
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_raw_tree(form, tmp_path):
+    pairs, problems = find_pairs(fill(tmp_path/"raw", FORMS[form]), n_workers=1)
+    assert problems.values.tolist() == []
+    assert list(pairs.id) == [*TRAIN, *TEST]
+    assert [bool(high) for high in pairs.high] == [True, True, False, False]
+    assert pairs[["width", "height"]].values.tolist() == [[24, 24]]*4
+
+
+@pytest.mark.parametrize("form", ["both_levels", "flat", "input_target"])
+def test_the_whole_tree_as_one_zip(form, tmp_path):
+    archive = tmp_path/"everything.Zip"
+    archive.write_bytes(zipped(FORMS[form]))
+    pairs, problems = find_pairs(archive, n_workers=1)
+    assert (len(problems), list(pairs.id)) == (0, [*TRAIN, *TEST])
+    low, high = read_pair(pairs.low[0], pairs.high[0])
+    assert np.array_equal(low, np.array(Image.open(io.BytesIO(LOW)))) and np.array_equal(high, np.array(Image.open(io.BytesIO(HIGH))))
+
+
+@pytest.mark.parametrize("kept, ids", [("Training", TRAIN), ("Test", TEST), ("Part2", ["0002"])])
+def test_any_part_may_be_absent(kept, ids, tmp_path):
+    tree = {path: content for path, content in FORMS["both_levels"].items() if kept in path}
+    pairs, problems = find_pairs(fill(tmp_path/"raw", tree), n_workers=1)
+    assert (list(pairs.id), len(problems)) == (ids, 0)
+
+
+def test_a_part_may_be_named_itself(tmp_path):
+    fill(tmp_path, FORMS["inner_level"])
+    assert list(find_pairs(tmp_path/"TestSet", n_workers=1)[0].id) == TEST
+    assert list(find_pairs(tmp_path/"TrainingSetPart1", n_workers=1)[0].id) == ["0001"]
+
+
+def test_forms_give_the_same_hashes(tmp_path):
+    hashes = {tuple(find_pairs(fill(tmp_path/form, FORMS[form]), n_workers=1)[0].hash) for form in ("both_levels", "zipped_parts", "lr_hr")}
+    assert len(hashes) == 1
+
+
+def faults(tmp_path, tree, **kwargs):
+    "Name of file -> problem, and the ids that are left."
+    pairs, problems = find_pairs(fill(tmp_path/"raw", tree), n_workers=1, **kwargs)
+    return {Path(file).name: problem for file, problem in zip(problems.file, problems.problem)}, list(pairs.id)
+
+
+GOOD = part("TrainingSetPart1/", "0001")
+
+
+@pytest.mark.parametrize("tree, name, told", [
+    ({"TrainingSetPart1/600px/image_600px_0005.png": LOW}, "image_600px_0005.png", "no HR partner"),
+    ({"TrainingSetPart1/2400px/image_2400px_0005.png": HIGH}, "image_2400px_0005.png", "no LR partner"),
+    ({**part("TrainingSetPart1/", "0005"), "TrainingSetPart1/2400px/image_2400px_0005.png": png(24, 23)}, "image_2400px_0005.png",
+     "is 23x24, expected 24x24"),
+    ({**part("TrainingSetPart1/", "0005"), "TrainingSetPart1/2400px/image_2400px_0005.png": HIGH[:-60]}, "image_2400px_0005.png", ""),
+    ({**part("TrainingSetPart1/", "0005"), "TrainingSetPart1/600px/image_600px_0005.png": b""}, "image_600px_0005.png", ""),
+    ({**part("TrainingSetPart1/", "0005"), "TrainingSetPart1/600px/image_600px_0005.png": b"not a picture"}, "image_600px_0005.png", ""),
+    ({"TrainingSetPart1/600px/image_2400px_0005.png": HIGH}, "image_2400px_0005.png", "high by its name and low by its folder"),
+    ({"poster.png": HIGH}, "poster.png", "lies in none of"),
+    ({"Part9.zip": b"PK\x03\x04 cut short"}, "Part9.zip", "not a readable zip"),
+    ({"Part9.rar": b"Rar!"}, "Part9.rar", "unpack it"),
+    ({"All.zip": zipped({"Part9.zip": zipped(GOOD)})}, "Part9.zip", "archive inside an archive"),
+    ({"Evil.zip": zipped({"../600px/image_600px_0005.png": LOW})}, "image_600px_0005.png", "leads out of the archive"),
+    ({"Evil.zip": zipped({"/600px/image_600px_0005.png": LOW})}, "image_600px_0005.png", "leads out of the archive"),
+    ({"Evil.zip": zipped({"..\\600px\\image_600px_0005.png": LOW})}, "image_600px_0005.png", "leads out of the archive"),
+    ({"Evil.zip": zipped({"C:/600px/image_600px_0005.png": LOW})}, "image_600px_0005.png", "leads out of the archive"),
+])
+def test_every_fault_is_listed_by_name(tree, name, told, tmp_path):
+    listed, ids = faults(tmp_path, {**GOOD, **tree})
+    assert list(listed) == [name] and told in listed[name], listed
+    assert ids == ["0001"]
+    assert not str(listed[name]).startswith(str(tmp_path)), "the name is in the other column"
+
+
+def test_one_id_in_two_parts_names_all_files(tmp_path):
+    tree = {**GOOD, **part("TrainingSetPart1/", "0005"), **part("TrainingSetPart2/", "0005"), **test_set("TestSet/", "0001")}
+    pairs, problems = find_pairs(fill(tmp_path, tree), n_workers=1)
+    assert len(pairs) == 0
+    assert sorted(picture_id(file) for file in problems.file) == ["0001"]*2 + ["0005"]*4
+    for file, problem in zip(problems.file, problems.problem):
+        others = [other for other in problems.file if other != file and Path(other).name == Path(file).name]
+        assert others and all(other in problem for other in others)
+
+
+def test_the_same_bytes_do_not_excuse_a_second_part(tmp_path):
+    "Equal files in two parts are one id in two parts; only a zip beside what was unpacked from it is one thing."
+    tree = {**GOOD, "Elsewhere.zip": zipped(part("OtherPart/", "0001"))}
+    assert len(faults(tmp_path, tree)[0]) == 2
+
+
+def test_one_stem_with_two_suffixes(tmp_path):
+    fill(tmp_path, {"boat.png": HIGH, "boat.bmp": HIGH, "barn.png": HIGH})
+    pairs, problems = find_pairs(high=tmp_path, n_workers=1)
+    assert (list(pairs.id), sorted(Path(file).name for file in problems.file)) == (["barn"], ["boat.bmp", "boat.png"])
+
+
+def test_ids_that_differ_by_case_alone(tmp_path):
+    fill(tmp_path, {"one/Boat.png": HIGH, "two/boat.png": HIGH})
+    pairs, problems = find_pairs(high=[tmp_path/"one", tmp_path/"two"], n_workers=1)
+    assert (len(pairs), len(problems)) == (0, 2)
+
+
+def test_all_faults_come_in_one_report(tmp_path):
+    tree = {**GOOD, **part("P/", "0003", "0004"), "P/600px/image_600px_0003.png": b"", "P/2400px/image_2400px_0003.png": b"",
+            "P/2400px/image_2400px_0004.png": png(20, 24), "x.png": LOW, "Z.zip": b"PK", "P/600px/image_600px_0006.png": LOW}
+    listed, ids = faults(tmp_path, tree)
+    assert sorted(listed) == sorted(["image_600px_0003.png", "image_2400px_0003.png", "image_2400px_0004.png", "x.png", "Z.zip",
+                                     "image_600px_0006.png"])
+    assert ids == ["0001"]
+
+
+def test_encrypted_and_damaged_members(tmp_path):
+    whole = bytearray(zipped(GOOD))
+    info = zipfile.ZipFile(io.BytesIO(whole)).infolist()[1]
+    damaged = bytearray(whole)
+    damaged[info.header_offset + 30 + len(info.filename) + 60] ^= 255        # a byte of the stored picture: its CRC no longer fits
+    listed, ids = faults(tmp_path, {"Part1.zip": bytes(damaged)})
+    assert (list(listed), ids) == (["image_2400px_0001.png"], []) and "taken out of its zip" in listed["image_2400px_0001.png"]
+    start = whole.index(b"PK\x01\x02")
+    while start >= 0:                                                        # set the bit "encrypted" of every entry of the directory
+        flags = struct.unpack_from("<H", whole, start + 8)[0]
+        struct.pack_into("<H", whole, start + 8, flags | 1)
+        start = whole.find(b"PK\x01\x02", start + 4)
+    listed, ids = faults(tmp_path/"two", {"Part1.zip": bytes(whole)})
+    assert len(listed) == 2 and all("encrypted" in problem for problem in listed.values())
+
+
+def test_a_zip_writes_nowhere_and_leaves_nothing(tmp_path):
+    archive, scratch = tmp_path/"a.zip", tmp_path/"scratch"
+    scratch.mkdir()
+    archive.write_bytes(zipped({"lr/sub/0001.png": LOW}))
+    with real_file(archive/"lr/sub/0001.png", scratch) as path:
+        assert path.parent == scratch and path.read_bytes() == LOW
+    assert list(scratch.iterdir()) == []
+    with pytest.raises(PictureError, match="no longer holds lr/other.png"):
+        with real_file(archive/"lr/other.png", scratch): pass
+    assert list(scratch.iterdir()) == [] and sorted(path.name for path in tmp_path.iterdir()) == ["a.zip", "scratch"]
+
+
+def test_a_zip_that_would_unpack_to_too_much(tmp_path, monkeypatch):
+    import paintsr_nb.data.pairs as room
+    monkeypatch.setattr(room, "_too_large", 100)
+    listed, _ = faults(tmp_path, {"Part1.zip": zipped(GOOD)})
+    assert len(listed) == 2 and all("leave it out" in problem for problem in listed.values())
+
+
+def test_low_and_high_folders(tmp_path):
+    fill(tmp_path, {"lr/my.boat.png": LOW, "hr/my.boat.tif": HIGH, "lr/0801x4.png": LOW, "hr/0801.png": HIGH, "lr/barnx4.png": LOW, "hr/barnx4.png": HIGH})
+    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", n_workers=1)
+    assert (list(pairs.id), len(problems)) == (["0801", "barnx4", "my.boat"], 0)
+
+
+def test_an_accent_in_two_spellings_is_one_id(tmp_path):
+    fill(tmp_path, {"lr/caf\u00e9.png": LOW, "hr/cafe\u0301.png": HIGH})
+    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", n_workers=1)
+    assert (list(pairs.id), len(problems)) == (["caf\u00e9"], 0)
+
+
+@pytest.mark.parametrize("height, width, halved, size", [(24, 24, False, (24, 24)), (27, 25, False, (24, 24)), (16, 23, True, (8, 8)),
+                                                         (4, 4, False, (4, 4)), (8, 9, True, (4, 4))])
+def test_high_alone(height, width, halved, size, tmp_path):
+    fill(tmp_path/"hr", {"boat.png": png(height, width)})
+    pairs, problems = find_pairs(high=tmp_path/"hr", halve=["boat"] if halved else None, n_workers=1)
+    assert len(problems) == 0
+    row = pairs.iloc[0]
+    low, high = read_pair(row.low, row.high, row.halved)
+    assert (row.height, row.width) == high.shape[:2] == size and row.low == ""
+    source = np.array(Image.open(tmp_path/"hr/boat.png"))
+    if halved: source = halve_picture(source)
+    assert np.array_equal(high, source[:size[0], :size[1]]), "cut at the bottom and at the right"
+    assert np.array_equal(low, shrink(high))
+    assert bool(row.note) == (halved or (height, width) != size)
+
+
+@pytest.mark.parametrize("height, width, halved", [(3, 40, False), (40, 3, False), (7, 40, True)])
+def test_too_small_for_any_lr(height, width, halved, tmp_path):
+    fill(tmp_path/"hr", {"boat.png": png(height, width), "barn.png": HIGH})
+    pairs, problems = find_pairs(high=tmp_path/"hr", halve=["boat"] if halved else None, n_workers=1)
+    assert (list(pairs.id), list(problems.file)) == (["barn"], [str(tmp_path/"hr/boat.png")])
+
+
+def test_several_folders(tmp_path):
+    fill(tmp_path, {"one/boat.png": HIGH, "two/barn.png": HIGH, "three/barn.png": HIGH})
+    pairs, problems = find_pairs(high=[tmp_path/"one", tmp_path/"two"], n_workers=1)
+    assert (list(pairs.id), len(problems)) == (["barn", "boat"], 0)
+    pairs, problems = find_pairs(high=[tmp_path/name for name in ("one", "two", "three")], n_workers=1)
+    assert (list(pairs.id), len(problems)) == (["boat"], 2)
+
+
+def test_lists_of_pictures_to_halve(tmp_path):
+    fill(tmp_path, {"hr/boat.png": HIGH, "hr/barn.png": HIGH, "list.txt": b"boat.png\n\n",
+                    "index.csv": b"file,hint\ntrain/boat.jpg,halve\ntrain/barn.jpg,\ntest/else.jpg,halve\n", "wrong.csv": b"name\nboat\n"})
+    for halve in (["boat"], tmp_path/"list.txt", str(tmp_path/"index.csv")):
+        pairs, _ = find_pairs(high=tmp_path/"hr", halve=halve, n_workers=1)
+        assert pairs.set_index("id").halved.to_dict() == dict(barn=False, boat=True)
+    with pytest.raises(ValueError, match="columns name, expected `file` and `hint`"): find_pairs(high=tmp_path/"hr", halve=tmp_path/"wrong.csv")
+    with pytest.raises(FileNotFoundError, match="pass a list of ids"): find_pairs(high=tmp_path/"hr", halve=tmp_path/"no.txt")
+    with pytest.raises(ValueError, match="beet to be halved"): find_pairs(high=tmp_path/"hr", halve=["beet"])
+    with pytest.raises(ValueError, match="no longer fit"): find_pairs(low=tmp_path/"hr", high=tmp_path/"hr", halve=["boat"])
+
+
+def test_what_is_asked_for_must_make_sense(tmp_path):
+    (tmp_path/"empty").mkdir()
+    fill(tmp_path, {"note.txt": b"x"})
+    with pytest.raises(ValueError, match="raw together with low or high"): find_pairs(tmp_path, low=tmp_path)
+    with pytest.raises(ValueError, match="neither raw nor high"): find_pairs()
+    with pytest.raises(FileNotFoundError, match="no picture in .*empty"): find_pairs(tmp_path/"empty")
+    with pytest.raises(FileNotFoundError, match="no folder"): find_pairs(high=tmp_path/"nowhere")
+    _, problems = find_pairs(tmp_path/"note.txt")
+    assert "no .zip" in problems.problem[0]
+
+
+def test_known_files_are_not_decoded_again(tmp_path, monkeypatch):
+    import paintsr_nb.data.pairs as room
+    fill(tmp_path, GOOD)
+    pairs, _ = find_pairs(tmp_path, n_workers=1)
+    monkeypatch.setattr(room, "read_rgb8", lambda path: pytest.fail("decoded"))
+    again, _ = find_pairs(tmp_path, known=pairs.to_dict("records"), n_workers=1)
+    assert again.equals(pairs)
+
+
+def test_the_split_keeps_groups_together():
+    names = [f"{n:04}" for n in range(100)]
+    pairs = pd.DataFrame(dict(id=names, high="x", group=[str(n//5) for n in range(100)]))
+    split = split_pairs(pairs, valid=0.2)
+    assert split.groupby("group").split.nunique().max() == 1
+    assert (split.split == "valid").sum() == 20
+
+
+@pytest.mark.parametrize("count, n_valid", [(1, 0), (2, 1), (5, 1), (14, 1), (15, 2), (1000, 100)])
+def test_the_share_of_the_split(count, n_valid):
+    pairs = pd.DataFrame(dict(id=[str(n) for n in range(count)], high="x", group=[str(n) for n in range(count)]))
+    assert (split_pairs(pairs).split == "valid").sum() == n_valid
+    assert (split_pairs(pairs, valid=0).split == "valid").sum() == 0
+    if count == 1000: assert split_pairs(pairs, seed=1).split.tolist() != split_pairs(pairs).split.tolist()
+
+
+def test_the_split_is_this_one_for_ever():
+    "A change here would move pictures between train and valid in every store that is made anew."
+    pairs = pd.DataFrame(dict(id=[f"{n:04}" for n in range(50)], high="x", group=[f"{n:04}" for n in range(50)]))
+    assert split_pairs(pairs).query("split == 'valid'").id.tolist() == ["0015", "0017", "0026", "0037", "0048"]
+
+
+@pytest.mark.shared
+def test_real_benchmark_pairs(data):
+    pairs, problems = find_pairs(low=data/"bench/Set5/LR", high=data/"bench/Set5/HR", n_workers=1)
+    assert (len(pairs), len(problems)) == (5, 0)
+    made, _ = find_pairs(high=data/"bench/Set5/HR", n_workers=1)
+    for given, row in zip(pairs.itertuples(), made.itertuples()):
+        assert np.array_equal(read_pair(given.low, given.high)[0], read_pair(row.low, row.high)[0]), given.id
