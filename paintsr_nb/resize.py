@@ -11,7 +11,7 @@ from scipy import sparse
 
 from .picture import round_half_up
 
-# %% ../nbs/02_resize.ipynb #f1e3dafd
+# %% ../nbs/02_resize.ipynb #315a1721
 def _cubic(x):
     x = np.abs(x)
     near, far = (1.5*x - 2.5)*x*x + 1, ((-0.5*x + 2.5)*x - 4)*x + 2
@@ -21,9 +21,9 @@ def _lanczos(x): return np.where(np.abs(x) < 3, np.sinc(x)*np.sinc(x/3), 0.0)
 def _triangle(x): return np.maximum(1 - np.abs(x), 0.0)
 def _box(x): return np.where((-0.5 <= x) & (x < 0.5), 1.0, 0.0)
 
-KERNELS = dict(bicubic=(_cubic, 4), lanczos=(_lanczos, 6), bilinear=(_triangle, 2), box=(_box, 1), nearest=(None, 0)) # name: (function, width)
+KERNELS = dict(bicubic=(_cubic, 4), lanczos=(_lanczos, 6), bilinear=(_triangle, 2), box=(_box, 1), nearest=(None, 0)) # name → function, width
 
-# %% ../nbs/02_resize.ipynb #db25c3c3
+# %% ../nbs/02_resize.ipynb #16163707
 def resize_matrix(
     n_in:int, # Source pixels along the axis, 1 or more
     n_out:int, # Target pixels along the axis, 1 or more
@@ -41,8 +41,8 @@ def resize_matrix(
         indices = (np.floor(centre - width*stretch/2)[:, None] + np.arange(int(np.ceil(width*stretch)) + 2)).astype(int)
         weights = function((centre[:, None] - indices)/stretch)
         weights /= weights.sum(1, keepdims=True)
-    rows = np.broadcast_to(np.arange(n_out)[:, None], indices.shape)
-    matrix = sparse.coo_array((weights.ravel(), (rows.ravel(), _at_border(indices, n_in, border).ravel())), shape=(n_out, n_in)).tocsr()
+    places = np.arange(n_out).repeat(indices.shape[1]), _at_border(indices, n_in, border).ravel()
+    matrix = sparse.coo_array((weights.ravel(), places), shape=(n_out, n_in)).tocsr() # where a column occurs twice, weights add up
     matrix.eliminate_zeros()
     return matrix
 
@@ -56,7 +56,7 @@ def _check_choices(n_in, n_out, kernel, border):
     if kernel not in KERNELS: raise ValueError(f"unknown kernel {kernel!r}: choose one of {', '.join(KERNELS)}")
     if border not in ("clamp", "mirror"): raise ValueError(f"unknown border {border!r}: choose clamp or mirror")
 
-# %% ../nbs/02_resize.ipynb #d6dd08c2
+# %% ../nbs/02_resize.ipynb #46392f04
 def resize(
     pixels:np.ndarray, # (H,W) or (H,W,C), uint8, uint16 or float of any range
     height:int, # Rows of the result
@@ -68,75 +68,88 @@ def resize(
 )->np.ndarray: # (height,width) or (height,width,C) of the same dtype
     "Resize a picture: vertically, then horizontally."
     _check_pixels(pixels)
-    down, across = (resize_matrix(n_in, n_out, kernel, antialias, border) for n_in, n_out in zip(pixels.shape, (height, width)))
+    tall, wide = (resize_matrix(n_in, n_out, kernel, antialias, border) for n_in, n_out in zip(pixels.shape, (height, width)))
     between = pixels.dtype if rounded else _working(pixels.dtype)
-    return _across(across, _down(down, pixels, between), pixels.dtype)
+    return _along_width(wide, _along_height(tall, pixels, between), pixels.dtype)
 
-def _down(matrix, pixels, dtype):
-    "`matrix` applied to axis 0."
+# %% ../nbs/02_resize.ipynb #8ab550b3
+def _along_height(matrix, pixels, dtype):
     work = _working(pixels.dtype)
     flat = matrix.astype(work) @ pixels.reshape(len(pixels), -1).astype(work, copy=False)
     return _as_dtype(flat, dtype).reshape(-1, *pixels.shape[1:])
 
-def _across(matrix, pixels, dtype): return np.ascontiguousarray(_down(matrix, np.ascontiguousarray(pixels.swapaxes(0, 1)), dtype).swapaxes(0, 1))
+def _along_width(matrix, pixels, dtype):
+    turned = _along_height(matrix, np.ascontiguousarray(pixels.swapaxes(0, 1)), dtype)
+    return np.ascontiguousarray(turned.swapaxes(0, 1))
+
 def _working(dtype): return np.float32 if dtype in (np.uint8, np.float16, np.float32) else np.float64
-def _as_dtype(values, dtype): return round_half_up(values, dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype, copy=False)
 
+def _as_dtype(values, dtype):
+    return round_half_up(values, dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype, copy=False)
+
+# %% ../nbs/02_resize.ipynb #7fcdef8f
 def _check_pixels(pixels):
-    if pixels.ndim not in (2, 3): raise ValueError(f"a picture of shape {pixels.shape}: expected (H,W) or (H,W,C)")
-    if not (np.issubdtype(pixels.dtype, np.floating) or pixels.dtype in (np.uint8, np.uint16)):
-        raise TypeError(f"a picture of {pixels.dtype}: expected uint8, uint16 or float, convert it first")
+    if pixels.ndim not in (2, 3): raise ValueError(f"pixels have shape {pixels.shape}, expected (H,W) or (H,W,C)")
+    if not np.issubdtype(pixels.dtype, np.floating) and pixels.dtype not in (np.uint8, np.uint16):
+        raise TypeError(f"pixels are {pixels.dtype}, expected uint8, uint16 or float: convert them first")
 
-# %% ../nbs/02_resize.ipynb #dd553739
+# %% ../nbs/02_resize.ipynb #ceb11f63
 def shrink(
     high:np.ndarray, # (H,W) or (H,W,C), both sides multiples of `scale`
     scale:int=4, # How many times smaller
 )->np.ndarray: # (H/scale, W/scale, C) of the same dtype
-    "The LR picture of an HR one, as the benchmarks make theirs: bicubic, antialiased, clamped at the border."
+    "The LR picture of an HR one, made as those of the benchmarks are: bicubic, stretched, clamped at the border."
     height, width = high.shape[:2]
-    if height % scale or width % scale or not height*width:
+    if height % scale or width % scale:
         raise ValueError(f"{width}x{height} does not divide by {scale}: cut it first with `crop_to_multiple(high, {scale})`")
     return resize(high, height//scale, width//scale)
 
-# %% ../nbs/02_resize.ipynb #0772c34e
+# %% ../nbs/02_resize.ipynb #5d71d62a
 def crop_to_multiple(
     high:np.ndarray, # (H,W) or (H,W,C)
     scale:int=4, # What both sides shall divide by
-)->np.ndarray: # The top left part, up to `scale - 1` rows and columns smaller
-    "Cut off the last rows and columns that do not fill a whole LR pixel."
+)->np.ndarray: # A view of the top left part, less by up to `scale - 1` rows and columns
+    "Leave out the last rows and columns that would fill no whole LR pixel."
     height, width = high.shape[:2]
     return high[:height - height % scale, :width - width % scale]
 
-# %% ../nbs/02_resize.ipynb #118a73e5
+# %% ../nbs/02_resize.ipynb #c492661f
 def enlarge(
     low:np.ndarray, # (H,W) or (H,W,C)
     scale:int=4, # How many times larger
-    kernel:str="bicubic", # "bicubic", "lanczos" or "nearest" (any name in `KERNELS`)
+    kernel:str="bicubic", # "bicubic", "lanczos", "nearest" or any other name in `KERNELS`
 )->np.ndarray: # (scale*H, scale*W, C) of the same dtype
-    "The LR picture at the size of the HR one, without any learning; mirrored at the border."
+    "An LR picture at the size of the HR one, without any learning; mirrored at the border."
     return resize(low, low.shape[0]*scale, low.shape[1]*scale, kernel, border="mirror")
 
-# %% ../nbs/02_resize.ipynb #e3e83a54
+# %% ../nbs/02_resize.ipynb #e649e195
 def back_project(
-    low:np.ndarray, # (H,W,C) LR picture, uint8, uint16 or float
-    sr:np.ndarray, # (sH,sW,C) its enlargement, of the same dtype
+    low:np.ndarray, # (H,W) or (H,W,C) LR picture, uint8, uint16 or float
+    sr:np.ndarray, # Its enlargement, both sides the same multiple; of the same dtype
     n_iters:int=20, # Rounds
-)->np.ndarray: # (sH,sW,C) of the same dtype, closer to `low` when shrunk
+)->np.ndarray: # As `sr`, and near to `low` when shrunk
     "Correct `sr` until `shrink(sr)` comes near `low`."
-    down, across = (resize_matrix(n_high, n_low) for n_high, n_low in zip(sr.shape[:2], low.shape[:2]))
-    up, wide = (_soft_enlarging(n_low, n_high) for n_high, n_low in zip(sr.shape[:2], low.shape[:2]))
-    work = np.float64 if low.dtype == np.float64 else np.float32
-    missing = low.astype(work) - _across(across, _down(down, sr.astype(work), work), work)
+    _check_partners(low, sr)
+    work = _working(sr.dtype)
+    sizes = list(zip(low.shape[:2], sr.shape[:2]))
+    downs = [resize_matrix(n_high, n_low) for n_low, n_high in sizes]
+    ups = [resize_matrix(n_low, n_high, "lanczos", border="mirror") for n_low, n_high in sizes]
+    rounds = [down @ up for down, up in zip(downs, ups)]
+    missing = low.astype(work) - _apply(downs, sr, work)
     total = np.zeros_like(missing)
     for _ in range(n_iters):
         total += missing
-        missing = missing - _across(across @ wide, _down(down @ up, missing, work), work)
-    return _as_dtype(sr + _across(wide, _down(up, total, work), work), sr.dtype)
+        missing -= _apply(rounds, missing, work)
+    return _as_dtype(sr + _apply(ups, total, work), sr.dtype)
 
-def _soft_enlarging(n_low, n_high):
-    "Bicubic enlarging, then the square of a Gaussian of sigma 1 over 5 pixels."
-    weights = np.exp(-np.arange(-2, 3)**2.0)
-    indices = np.arange(n_high)[:, None] + np.arange(-2, 3)
-    rows = np.broadcast_to(np.arange(n_high)[:, None], indices.shape)
-    blur = sparse.coo_array((np.tile(weights/weights.sum(), n_high), (rows.ravel(), _at_border(indices, n_high, "mirror").ravel())), shape=(n_high, n_high))
-    return (blur.tocsr() @ resize_matrix(n_low, n_high, border="mirror")).tocsr()
+def _apply(matrices, pixels, dtype): return _along_width(matrices[1], _along_height(matrices[0], pixels, dtype), dtype)
+
+# %% ../nbs/02_resize.ipynb #65ff7b18
+def _check_partners(low, sr):
+    _check_pixels(low)
+    _check_pixels(sr)
+    scale = max(sr.shape[0]//max(low.shape[0], 1), 1)
+    expected = (low.shape[0]*scale, low.shape[1]*scale, *low.shape[2:])
+    if sr.shape != expected or sr.dtype != low.dtype:
+        raise ValueError(f"sr is {sr.dtype} {sr.shape}, low is {low.dtype} {low.shape}: "
+                         "pass `enlarge(low)` or another enlargement of the same dtype")
