@@ -310,6 +310,9 @@ def test_the_split_keeps_groups_together():
     split = split_pairs(pairs, valid=0.2)
     assert split.groupby("group").split.nunique().max() == 1
     assert (split.split == "valid").sum() == 20
+    grown = pd.concat([pairs, pd.DataFrame(dict(id=["new0", "new1"], high="x", group=["0", "1"]))])
+    again = split_pairs(grown, valid=0.2, known=dict(zip(split.id, split.split)))
+    assert again.groupby("group").split.nunique().max() == 1, "a picture that joins a group goes where the group is"
 
 
 @pytest.mark.parametrize("count, n_valid", [(1, 0), (2, 1), (5, 1), (14, 1), (15, 2), (1000, 100)])

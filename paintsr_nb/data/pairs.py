@@ -366,7 +366,7 @@ def find_pairs(
     columns = ["id", "low", "high", "width", "height", "group", "hash", "halved", "note"]
     return pd.DataFrame(pairs, columns=columns), pd.DataFrame(problems, columns=["file", "problem"])
 
-# %% ../../nbs/data/10_pairs.ipynb #dc1fe2b7
+# %% ../../nbs/data/10_pairs.ipynb #8461b70a
 def split_pairs(
     pairs:pd.DataFrame, # Table of `find_pairs`
     valid:float=0.1, # Share of the pictures kept for validation, 0 to 1
@@ -376,11 +376,15 @@ def split_pairs(
     "Split by group (here each picture is one) into train and valid; pictures without HR are the test set."
     if not 0 <= valid < 1: raise ValueError(f"valid={valid}: expected a share of at least 0 and below 1, for instance 0.1")
     split = np.array([(known or {}).get(name, "") if high else "test" for name, high in zip(pairs.id, pairs.high)], dtype=object)
-    n_pictures = (split != "test").sum()
+    sides = {group: side for group, side in zip(pairs.group, split) if side in ("train", "valid")}
+    members = defaultdict(list)
+    for n in np.flatnonzero(split == ""): members[pairs.group.iloc[n]].append(n)
+    n_pictures, n_valid = (split != "test").sum(), (split == "valid").sum()
     wanted = max(1, int(valid*n_pictures + 0.5)) if valid and n_pictures > 1 else 0
-    for group in sorted(set(pairs.group[split == ""]), key=lambda group: (_draw(seed, group), group)):
-        members = (pairs.group == group).to_numpy() & (split == "")
-        split[members] = "valid" if (split == "valid").sum() < wanted else "train"
+    for group in sorted(members, key=lambda group: (_draw(seed, group), group)):
+        side = sides.get(group) or ("valid" if n_valid < wanted else "train")
+        n_valid += len(members[group])*(side == "valid")
+        split[members[group]] = side
     return pairs.assign(split=split)
 
 def _draw(seed, name):

@@ -139,7 +139,7 @@ def _write_picture(task):
             row[f"{side}_hash"] = _hash_file(temporary)
     return row
 
-# %% ../../nbs/data/13_store.ipynb #5ee412f0
+# %% ../../nbs/data/13_store.ipynb #3550f13d
 JOURNAL = ".unfinished.jsonl"
 
 def _read_journal(out):
@@ -148,11 +148,19 @@ def _read_journal(out):
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try: entry = json.loads(line)
         except ValueError: continue       # the line that was being written when the run was killed
-        if "planned" in entry:
+        if "names" in entry: names |= set(entry["names"])
+        elif "planned" in entry:
             finished.pop(entry["id"], None)
             names |= {f"low/{entry['planned']}.npy", f"high/{entry['planned']}.npy"}
         else: finished[entry["id"]] = entry
     return finished, names
+
+def _note(out, *entries):
+    "Add lines to the journal; they are on the disk before anything else happens."
+    with open(out/JOURNAL, "a", encoding="utf-8") as journal:
+        journal.write("\n" + "".join(json.dumps(entry) + "\n" for entry in entries))
+        journal.flush()
+        os.fsync(journal.fileno())
 
 # %% ../../nbs/data/13_store.ipynb #5a1de6a5
 @dataclass
@@ -175,7 +183,7 @@ def _look_back(out):
     names |= {row[name] for row in rows.values() for name in ("low_file", "high_file") if row[name]}
     return _Past(manifest, rows, finished, names)
 
-# %% ../../nbs/data/13_store.ipynb #844f677e
+# %% ../../nbs/data/13_store.ipynb #0bd24d06
 def _sort_out(
     table:pd.DataFrame, # Pairs with their split
     past:_Past, # What earlier runs left
@@ -192,27 +200,25 @@ def _sort_out(
         else: tasks.append((row, str(out), name))
     return rows, tasks
 
-def _is_there(out, row):
-    "Are the files of a row there, and large enough for their pixels?"
-    files = [(out/row[f"{side}_file"], np.prod(_shape(row, side))) for side in ("low", "high") if row[f"{side}_file"]]
-    return all(file.is_file() and file.stat().st_size > n_bytes for file, n_bytes in files)
+_header = 128 # bytes before the pixels in a NumPy file of three dimensions
 
-# %% ../../nbs/data/13_store.ipynb #d6bc5694
+def _is_there(out, row):
+    "Are the files of a row there, of the size that their pixels need?"
+    files = [(out/row[f"{side}_file"], np.prod(_shape(row, side))) for side in ("low", "high") if row[f"{side}_file"]]
+    return all(file.is_file() and file.stat().st_size == n_bytes + _header for file, n_bytes in files)
+
+# %% ../../nbs/data/13_store.ipynb #854657c3
 def _write_all(out, tasks, n_workers):
     "Write all pictures; rows with names and hashes, noted in the journal as they are done."
     if not tasks: return []
     n_bytes, free = sum(row["height"]*row["width"]*51//16 for row, *_ in tasks), shutil.disk_usage(out).free
     if n_bytes > free:
         raise OSError(f"{out} needs {n_bytes/1e9:.1f} GB more, its disk has {free/1e9:.1f} GB: choose another disk")
+    _note(out, *(dict(id=row["id"], planned=name) for row, _, name in tasks))
     rows = []
-    with open(out/JOURNAL, "a", encoding="utf-8") as journal:
-        journal.write("\n" + "".join(json.dumps(dict(id=row["id"], planned=name)) + "\n" for row, _, name in tasks))
-        journal.flush()
-        os.fsync(journal.fileno())
-        for row in run_parallel(_write_picture, tasks, n_workers, "writing"):
-            journal.write(json.dumps(row) + "\n")
-            journal.flush()
-            rows.append(row)
+    for row in run_parallel(_write_picture, tasks, n_workers, "writing"):
+        _note(out, row)
+        rows.append(row)
     return rows
 
 # %% ../../nbs/data/13_store.ipynb #334db86a
@@ -240,13 +246,13 @@ def _alone(out):
         raise RuntimeError(f"another run is writing to {out}: wait for it, or choose another folder") from error
     finally: os.close(handle)
 
-# %% ../../nbs/data/13_store.ipynb #3719399e
+# %% ../../nbs/data/13_store.ipynb #081fe0b5
 def _next_table(pairs, problems, past, prune, valid, seed, out):
     "The table that the store will have: pairs, pictures that are kept, and the split."
     faulty = {picture_id(file) for file in problems.file}         # in the input, but not to be read today
     kept = [row for name, row in past.rows.items() if name not in set(pairs.id) and (not prune or name in faulty)]
     lost = [dict(file=row["id"], problem="is to be kept, but its files are missing") for row in kept if not _is_there(out, row)]
-    if lost: raise ReportError("the store is damaged: prepare with these pictures in the input, or prune them", pd.DataFrame(lost))
+    if lost: raise ReportError("the store is damaged: prepare with these in the input, or prune them", pd.DataFrame(lost))
     table = pd.concat([pairs, pd.DataFrame(kept, columns=pairs.columns)]) if kept else pairs
     same = (valid, seed) == (past.manifest["valid"], past.manifest["seed"])
     known = {name: row["split"] for name, row in past.rows.items() if same and row["split"] != "test"}
@@ -269,7 +275,7 @@ def _tell(store, past, pairs, n_written):
     store.summary = f"{store!r}; {', '.join(told)}" + bool(made)*f"; in all {', '.join(made)}"
     return store
 
-# %% ../../nbs/data/13_store.ipynb #8177175a
+# %% ../../nbs/data/13_store.ipynb #3c30bdd0
 DEGRADATION = "bicubic to a quarter (Keys a=-0.5, antialiased, border clamped, rounded half up to uint8 after each pass)"
 
 def prepare(
@@ -300,6 +306,8 @@ def prepare(
         pictures = sorted(({name: row[name] for name in _columns} for row in rows), key=lambda row: row["id"])
         manifest = dict(format=1, seed=seed, valid=valid, scale=4, degradation=DEGRADATION,
                         pictures=pictures, skipped=problems.to_dict("records"))
-        if manifest != past.manifest: write_json(out/MANIFEST, manifest)
+        if manifest != past.manifest:
+            _note(out, dict(names=sorted(past.names)))
+            write_json(out/MANIFEST, manifest)
         _tidy(out, rows, past)
     return _tell(Store(out), past, pairs, len(tasks))

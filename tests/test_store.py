@@ -1,0 +1,421 @@
+"A store is whole at every moment: killed at each step, appended to, damaged, written by one process and by several."
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paintsr_nb.core import ReportError
+from paintsr_nb.data import store as room
+from paintsr_nb.data.pairs import halve_picture
+from paintsr_nb.data.store import Store, prepare
+from paintsr_nb.picture import write_picture
+from paintsr_nb.resize import shrink
+
+
+def noise(height, width, seed): return np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
+
+
+def paint(folder, height=24, width=24, **seeds):
+    "Write pictures named by their keyword, each of its own seed."
+    for name, seed in seeds.items(): write_picture(folder/f"{name}.png", noise(height, width, seed))
+    return folder
+
+
+def files(folder):
+    "Every file of a folder with its bytes and time of change."
+    return {path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+
+
+def content(store):
+    "Each picture's split and pixels."
+    return {name: (store.table.split[n], store.low(name).tobytes(), store.high(name).tobytes()) for n, name in enumerate(store.ids())}
+
+
+def raw_tree(root):
+    for n, name in enumerate(("0001", "0002", "0003")):
+        high = noise(24, 24, n)
+        write_picture(root/f"TrainingSetPart1/600px/image_600px_{name}.png", shrink(high))
+        write_picture(root/f"TrainingSetPart1/2400px/image_2400px_{name}.png", high)
+    write_picture(root/"TestSet/image_600px_0010.png", noise(6, 6, 9))
+    return root
+
+
+def test_a_raw_tree_becomes_a_store(tmp_path):
+    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), n_workers=1)
+    assert store.ids() == ["0001", "0002", "0003", "0010"] and store.ids("test") == ["0010"]
+    assert (len(store.ids("train")), len(store.ids("valid"))) == (2, 1)
+    for n, name in enumerate(("0001", "0002", "0003")):
+        assert np.array_equal(store.high(name), noise(24, 24, n)) and np.array_equal(store.low(name), shrink(noise(24, 24, n)))
+    assert np.array_equal(store.low("0010"), noise(6, 6, 9))
+    assert isinstance(store.low("0010"), np.memmap) and not store.low("0010").flags.writeable
+    assert sorted(files(tmp_path/"store")) == ["high/0001.npy", "high/0002.npy", "high/0003.npy",
+                                               "low/0001.npy", "low/0002.npy", "low/0003.npy", "low/0010.npy", "manifest.json"]
+    manifest = json.loads((tmp_path/"store/manifest.json").read_text())
+    assert (manifest["seed"], manifest["valid"], manifest["scale"]) == (42, 0.1, 4)
+
+
+def test_zips_leave_no_copies_behind(tmp_path):
+    import shutil
+    raw_tree(tmp_path/"raw")
+    shutil.make_archive(str(tmp_path/"all"), "zip", tmp_path/"raw")
+    unpacked, packed = prepare(tmp_path/"one", tmp_path/"raw", n_workers=1), prepare(tmp_path/"two", tmp_path/"all.zip", n_workers=1)
+    assert {name: value[0] for name, value in files(tmp_path/"one").items() if name != "manifest.json"} == \
+           {name: value[0] for name, value in files(tmp_path/"two").items() if name != "manifest.json"}
+    assert list(unpacked.table.hash) == list(packed.table.hash)
+    assert prepare(tmp_path/"one", tmp_path/"all.zip", n_workers=1).changed == 0, "the same pictures from another place"
+
+
+def test_a_second_run_changes_nothing_and_says_so(tmp_path):
+    first = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    before = files(tmp_path/"store")
+    second = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert files(tmp_path/"store") == before
+    assert (first.changed, second.changed) == (2, 0)
+    assert "2 written" in first.summary and "nothing to do" in second.summary
+
+
+def test_faults_are_told_before_anything_is_written(tmp_path):
+    raw = raw_tree(tmp_path/"raw")
+    (raw/"TrainingSetPart1/2400px/image_2400px_0002.png").write_bytes(b"broken")
+    (raw/"TrainingSetPart1/600px/image_600px_0003.png").unlink()
+    with pytest.raises(ReportError, match="2 problems, nothing was written") as caught: prepare(tmp_path/"store", raw, n_workers=1)
+    assert not (tmp_path/"store").exists()
+    names = ["image_2400px_0002.png", "image_2400px_0003.png"]
+    assert sorted(Path(file).name for file in caught.value.report.file) == names
+    assert all(name in str(caught.value) for name in names)
+    store = prepare(tmp_path/"store", raw, skip_bad=True, n_workers=1)
+    assert store.ids() == ["0001", "0010"] and sorted(Path(file).name for file in store.skipped.file) == names
+    assert sorted(Path(file).name for file in Store(tmp_path/"store").skipped.file) == names, "the manifest keeps the list"
+    assert "2 faulty files left out" in store.summary
+    before = files(tmp_path/"store")
+    assert prepare(tmp_path/"store", raw, skip_bad=True, n_workers=1).changed == 0 and files(tmp_path/"store") == before
+    raw_tree(raw)
+    assert prepare(tmp_path/"store", raw, n_workers=1).changed == 2, "mended files are added"
+
+
+def test_faults_leave_an_old_store_as_it_was(tmp_path):
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    before = files(tmp_path/"store")
+    (tmp_path/"hr/barn.png").write_bytes(b"broken")
+    with pytest.raises(ReportError): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert files(tmp_path/"store") == before
+
+
+def test_nothing_but_faults(tmp_path):
+    (tmp_path/"hr").mkdir()
+    (tmp_path/"hr/boat.png").write_bytes(b"broken")
+    with pytest.raises(ReportError, match="no picture that can be used"): prepare(tmp_path/"store", high=tmp_path/"hr", skip_bad=True, n_workers=1)
+    assert not (tmp_path/"store").exists()
+
+
+def test_pictures_are_added_and_nobody_changes_sides(tmp_path):
+    names = {f"a{n}": n for n in range(20)}
+    first = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **names), n_workers=1)
+    times = {name: time for name, (_, time) in files(tmp_path/"store").items()}
+    second = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **{f"b{n}": 50 + n for n in range(20)}), n_workers=1)
+    assert (len(second), second.changed, len(second.ids("valid"))) == (40, 20, 4)
+    assert set(first.ids("valid")) <= set(second.ids("valid")) and set(first.ids("train")) <= set(second.ids("train"))
+    after = {name: time for name, (_, time) in files(tmp_path/"store").items()}
+    assert all(after[name] == time for name, time in times.items() if name != "manifest.json"), "old pictures are not touched"
+
+
+def test_seed_and_share_stay_those_of_the_store(tmp_path):
+    names = {f"a{n}": n for n in range(20)}
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **names), valid=0.25, seed=7, n_workers=1)
+    again = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert again.ids("valid") == store.ids("valid") and len(again.ids("valid")) == 5 and "nothing to do" in again.summary
+    other = prepare(tmp_path/"store", high=tmp_path/"hr", seed=8, n_workers=1)
+    assert other.ids("valid") != store.ids("valid") and other.changed == 0 and "new manifest" in other.summary
+
+
+def test_a_changed_picture_is_written_anew(tmp_path):
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    reader = Store(tmp_path/"store")
+    held = reader.high("boat")
+    for seed in (3, 4, 1):      # the last is the first again
+        store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=seed), n_workers=1)
+        assert store.changed == 1 and np.array_equal(store.high("boat"), noise(24, 24, seed))
+        assert len(store.verify(1)) == 0 and len(list((tmp_path/"store/high").iterdir())) == 2
+    assert np.array_equal(held, noise(24, 24, 1)), "a map that was open keeps its pixels"
+
+
+def test_halving_is_recorded_and_undone(tmp_path):
+    paint(tmp_path/"hr", height=26, width=37, boat=1, barn=2)
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", halve=["boat"], n_workers=1)
+    expected = halve_picture(noise(26, 37, 1))[:12, :16]
+    assert np.array_equal(store.high("boat"), expected) and np.array_equal(store.low("boat"), shrink(expected))
+    row = Store(tmp_path/"store").table.set_index("id").loc["boat"]
+    assert (row.halved, row.note) == (True, "cut from 37x26 to 32x24, halved by area")
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert store.changed == 1 and np.array_equal(store.high("boat"), noise(26, 37, 1)[:24, :36])
+
+
+def test_absent_pictures_are_kept_unless_pruned(tmp_path):
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"more", bridge=3), n_workers=1)
+    assert (store.ids(), store.kept, store.changed) == (["barn", "boat", "bridge"], ["barn", "boat"], 1)
+    assert "2 not in this input and kept" in store.summary
+    (tmp_path/"hr/barn.png").write_bytes(b"broken since")
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", skip_bad=True, prune=True, n_workers=1)
+    assert (store.ids(), store.kept, store.changed) == (["barn", "boat"], ["barn"], 1), "a file that broke meanwhile is no reason to drop its picture"
+    assert sorted(path.name for path in (tmp_path/"store/low").iterdir()) == ["barn.npy", "boat.npy"]
+
+
+def test_equal_files_under_two_names(tmp_path):
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, copy=1), n_workers=1)
+    assert len(set(store.table.hash)) == 1
+    assert prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1).changed == 0
+
+
+def test_a_test_picture_gets_its_hr_later(tmp_path):
+    raw = raw_tree(tmp_path/"raw")
+    prepare(tmp_path/"store", raw, n_workers=1)
+    write_picture(raw/"TestSet/2400px/image_2400px_0010.png", noise(24, 24, 5))
+    store = prepare(tmp_path/"store", raw, n_workers=1)
+    assert store.ids("test") == [] and np.array_equal(store.high("0010"), noise(24, 24, 5)) and store.changed == 1
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut"])
+def test_a_damaged_store_is_mended(damage, tmp_path):
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    file = tmp_path/"store/high/boat.npy"
+    if damage == "missing": file.unlink()
+    else: file.write_bytes(file.read_bytes()[:-1])
+    store = Store(tmp_path/"store")
+    assert list(store.verify(1).file) == [str(file)]
+    with pytest.raises((FileNotFoundError, ValueError), match="prepare again"): store.high("boat")
+    paint(tmp_path/"more", bridge=3)
+    with pytest.raises(ReportError, match="store is damaged"): prepare(tmp_path/"store", high=tmp_path/"more", n_workers=1)
+    mended = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert mended.changed == 1 and len(mended.verify(1)) == 0 and np.array_equal(mended.high("boat"), noise(24, 24, 1))
+    assert "nothing to do" in prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1).summary
+
+
+def test_errors_of_a_reader(tmp_path):
+    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), n_workers=1)
+    with pytest.raises(ValueError, match="no picture '9999' .* take one of"): store.low("9999")
+    with pytest.raises(ValueError, match="'0010' .* test picture without HR"): store.high("0010")
+    with pytest.raises(ValueError, match="split='Valid', expected 'train'"): store.ids("Valid")
+    np.save(tmp_path/"store/low/0001.npy", np.zeros((6, 5, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"holds \(6, 5, 3\) uint8, expected \(6, 6, 3\)"): store.low("0001")
+    np.save(tmp_path/"store/low/0001.npy", np.zeros((6, 6, 3), np.float32))
+    with pytest.raises(ValueError, match="float32, expected"): store.low("0001")
+    with pytest.raises(FileNotFoundError, match="make one with `prepare`"): Store(tmp_path)
+    for text, told in (("{", "cannot be read"), ("[]", "not a manifest"), ('{"format": 99}', "update paintsr_nb")):
+        (tmp_path/"store/manifest.json").write_text(text)
+        with pytest.raises(ValueError, match=told): Store(tmp_path/"store")
+        with pytest.raises(ValueError, match=told): prepare(tmp_path/"store", tmp_path/"raw", n_workers=1)
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path):
+    paint(tmp_path/"hr", boat=1)
+    with pytest.raises(ValueError, match="name a new or empty folder"): prepare(tmp_path/"hr", high=tmp_path/"hr", n_workers=1)
+    with pytest.raises(ValueError, match="is a file"): prepare(tmp_path/"hr/boat.png", high=tmp_path/"hr", n_workers=1)
+    assert [path.name for path in (tmp_path/"hr").iterdir()] == ["boat.png"]
+    (tmp_path/"empty").mkdir()
+    assert len(prepare(tmp_path/"empty", high=tmp_path/"hr", n_workers=1)) == 1
+    mine = tmp_path/"empty/low/mine.npy"
+    mine.write_bytes(b"a file of the user's own")
+    prepare(tmp_path/"empty", high=paint(tmp_path/"hr", boat=2), n_workers=1)
+    assert mine.exists(), "only files that a manifest or journal names are removed"
+
+
+def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("Usage", (), dict(free=1000)))
+    with pytest.raises(OSError, match="choose another disk"): prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+
+
+def test_a_source_that_changes_between_check_and_writing(tmp_path, monkeypatch):
+    paint(tmp_path/"hr", boat=1)
+    write = room._write_picture
+    monkeypatch.setattr(room, "_write_picture", lambda task: paint(tmp_path/"hr", height=28, boat=2) and write(task))
+    with pytest.raises(RuntimeError, match="changed meanwhile"): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    with pytest.raises(FileNotFoundError): Store(tmp_path/"store")
+
+
+def test_two_runs_at_once(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    handle = os.open(tmp_path/"store", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(RuntimeError, match="another run is writing"): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    os.close(handle)
+    assert prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1).changed == 0
+
+
+def test_several_processes_equal_one(tmp_path, capfd):
+    names = {f"a{n}": n for n in range(9)}
+    paint(tmp_path/"hr", **names)
+    one, two = (prepare(tmp_path/f"store{n}", high=tmp_path/"hr", n_workers=n) for n in (1, 2))
+    assert {name: data for name, (data, _) in files(tmp_path/"store1").items()} == {name: data for name, (data, _) in files(tmp_path/"store2").items()}
+    assert len(two.verify(2)) == 0
+    told = capfd.readouterr().err
+    assert "checking" in told and "writing" in told, "bars go to the error stream"
+
+
+def killed_at(step, work):
+    "Run `work` in a forked process that is killed before its n-th change of the disk; was it killed?"
+    pid = os.fork()
+    if pid == 0:
+        try:
+            left = [step]
+            def count():
+                left[0] -= 1
+                if left[0] < 0: os.kill(os.getpid(), signal.SIGKILL)
+            def counted(function):
+                def call(*args, **kwargs):
+                    count()
+                    return function(*args, **kwargs)
+                return call
+            for name in ("replace", "fsync", "unlink", "mkdir"): setattr(os, name, counted(getattr(os, name)))
+            np.save = counted(np.save)
+            sys.stderr = open(os.devnull, "w")
+            work()
+            os._exit(0)
+        except BaseException:
+            import traceback
+            traceback.print_exc(file=sys.__stderr__)
+            os._exit(3)
+    status = os.waitpid(pid, 0)[1]
+    if os.WIFSIGNALED(status): return True
+    assert os.WEXITSTATUS(status) == 0
+    return False
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("begin", ["nothing", "a store"])
+def test_killed_before_every_single_step(begin, tmp_path):
+    "However far a run came, the store is the old one or the new one, and the next run makes it the new one and leaves no trace."
+    import shutil
+    paint(tmp_path/"old", boat=1, barn=2, bridge=3)
+    paint(tmp_path/"new", boat=5, barn=2, bird=4)       # changed, the same, pruned, added
+    old = None
+    if begin == "a store": old = content(prepare(tmp_path/"begin", high=tmp_path/"old", n_workers=1))
+    reference = tmp_path/"reference"
+    if old: shutil.copytree(tmp_path/"begin", reference)
+    new = content(prepare(reference, high=tmp_path/"new", prune=True, n_workers=1))
+    step, seen = 0, set()
+    while True:
+        out = tmp_path/f"store{step}"
+        if old: shutil.copytree(tmp_path/"begin", out)
+        killed = killed_at(step, lambda: prepare(out, high=tmp_path/"new", prune=True, n_workers=1))
+        if (out/"manifest.json").is_file():
+            store = Store(out)
+            assert len(store.verify(1)) == 0
+            assert content(store) in (old, new)
+            seen.add("new" if content(store) == new else "old")
+        else:
+            assert old is None and killed
+            seen.add("absent")
+        after = prepare(out, high=tmp_path/"new", prune=True, n_workers=1)
+        assert content(after) == new and len(after.verify(1)) == 0
+        named = {name for row in after.manifest["pictures"] for name in (row["low_file"], row["high_file"])}
+        assert set(files(out)) == {"manifest.json", *named}
+        if not killed: break
+        step += 1
+    assert step > 12 and seen == {"old" if old else "absent", "new"}
+
+
+def test_a_killed_run_is_not_begun_again(tmp_path):
+    "Pictures that were finished are not decoded a second time, nor when the kill tore the journal's last line."
+    paint(tmp_path/"hr", boat=1, barn=2, bridge=3)
+    write, written = room._write_picture, []
+
+    def stop_at_third(task):
+        if len(written) == 2: raise KeyboardInterrupt
+        written.append(task[0]["id"])
+        return write(task)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "_write_picture", stop_at_third)
+        with pytest.raises(KeyboardInterrupt): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    with open(tmp_path/"store"/room.JOURNAL, "a") as journal: journal.write('{"id": "torn')
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert (written, store.changed, len(store)) == (["barn", "boat"], 1, 3)
+    assert len(store.verify(1)) == 0 and not (tmp_path/"store"/room.JOURNAL).exists()
+
+
+def test_a_journal_is_not_believed_once_its_file_may_have_been_overwritten(tmp_path):
+    paint(tmp_path/"hr", boat=1, barn=2)
+    write = room._write_picture
+    for seed in (1, 3):       # two runs that are stopped, the second after it has written another boat over the first
+        paint(tmp_path/"hr", boat=seed)
+        def stop(task):
+            row = write(task)
+            if task[0]["id"] == "boat" and (seed == 3): raise KeyboardInterrupt
+            if task[0]["id"] == "boat": stopped.append(row)
+            return row
+        stopped = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(room, "_write_picture", stop)
+            patch.setattr(room, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    paint(tmp_path/"hr", boat=1)
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert np.array_equal(store.high("boat"), noise(24, 24, 1)) and len(store.verify(1)) == 0
+
+
+SCRIPT = """
+import sys
+from paintsr_nb.data.store import prepare
+if __name__ == "__main__": print(prepare(sys.argv[1], high=sys.argv[2], n_workers=2).summary)
+"""
+
+
+def children(pid):
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat")
+            if (parts := path.read_text().rsplit(")", 1)[-1].split()) and int(parts[1]) == pid]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_killed_with_its_workers(tmp_path):
+    "The main process is killed while two workers write: they end too, no store appears, and the next run completes it."
+    paint(tmp_path/"hr", height=600, width=600, **{f"a{n:02}": n for n in range(16)})
+    (tmp_path/"script.py").write_text(SCRIPT)
+    command = [sys.executable, tmp_path/"script.py", tmp_path/"store", tmp_path/"hr"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while not list((tmp_path/"store/high").glob("a*.npy")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.005)
+    workers = children(process.pid)
+    process.kill()
+    process.communicate()
+    assert len(workers) >= 2
+    for _ in range(1000):
+        if not any(Path(f"/proc/{pid}").exists() for pid in workers): break
+        time.sleep(0.02)
+    else: pytest.fail("workers outlive the process that was killed")
+    with pytest.raises(FileNotFoundError): Store(tmp_path/"store")
+    n_left = sum(1 for line in (tmp_path/"store"/room.JOURNAL).read_text().splitlines() if "low_file" in line)
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    assert len(store) == 16 and len(store.verify(1)) == 0 and store.changed == 16 - n_left
+    assert len(files(tmp_path/"store")) == 33
+
+
+def test_a_script_without_its_guard_is_told(tmp_path):
+    paint(tmp_path/"hr", **{f"a{n}": n for n in range(8)})
+    (tmp_path/"script.py").write_text(SCRIPT.replace('if __name__ == "__main__": ', ""))
+    done = subprocess.run([sys.executable, tmp_path/"script.py", tmp_path/"store", tmp_path/"hr"], capture_output=True, text=True)
+    assert done.returncode == 1 and 'below `if __name__ == "__main__":`' in done.stderr
+
+
+@pytest.mark.shared
+def test_bench_lr_are_reproduced(data, tmp_path):
+    "The LR that a store makes from HR alone are those of the benchmark, bit for bit."
+    given = prepare(tmp_path/"given", low=data/"bench/Set5/LR", high=data/"bench/Set5/HR", n_workers=1)
+    made = prepare(tmp_path/"made", high=data/"bench/Set5/HR", n_workers=1)
+    assert given.ids() == made.ids() and len(given) == 5
+    for name in given.ids(): assert np.array_equal(given.low(name), made.low(name)) and np.array_equal(given.high(name), made.high(name))
+
+
+def test_a_manifest_is_a_table(tmp_path):
+    "Other tools read the manifest with one line."
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    table = pd.DataFrame(json.loads((tmp_path/"store/manifest.json").read_text())["pictures"])
+    assert {"id", "low", "high", "width", "height", "split", "group", "hash", "halved", "note"} <= set(table.columns)
