@@ -1,0 +1,259 @@
+"The engine: products of sizes, nets that fail, what it leaves alone."
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from paintsr_nb.nets.generators import make_generator
+from paintsr_nb.nets.weights import save_model
+from paintsr_nb.picture import read_rgb8, to_uint8
+from paintsr_nb.resize import enlarge, shrink
+from paintsr_nb.upscaling import engine
+from paintsr_nb.upscaling.engine import Mode, Upscaler, measure_context, measure_modes, to_levels, upscale
+
+BF16 = Mode(torch.bfloat16)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    "Pictures this small are slower on two threads than on one."
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Repeat(nn.Module):
+    context = 0
+
+    def __init__(self, scale=4):
+        super().__init__()
+        self.scale, self.seen = scale, []
+
+    def forward(self, low):
+        self.seen.append(tuple(low.shape[-2:]))
+        return F.interpolate(low, scale_factor=float(self.scale), mode="nearest")
+
+
+def noise(height, width, dtype=np.uint8, seed=0):
+    return np.random.default_rng(seed).integers(np.iinfo(dtype).max, size=(height, width, 3), dtype=dtype, endpoint=True)
+
+
+def repeat(pixels, scale=4): return pixels.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def small_net(seed=0):
+    "Random weights, large enough that every convolution shows at the seams."
+    torch.manual_seed(seed)
+    return make_generator("compact", num_filters=8, num_blocks=1).eval()
+
+
+@pytest.mark.parametrize("scale", (1, 2, 3, 4))
+def test_a_net_that_repeats_pixels_is_bit_exact(scale):
+    for height, width, tile, dtype in itertools.product((1, 2, 17), (1, 5, 40), (1, 6, None), (np.uint8, np.uint16)):
+        pixels = noise(height, width, dtype)
+        sr = Upscaler(Repeat(scale), device="cpu", tile=tile, precise=True)(pixels)
+        assert sr.dtype == dtype and np.array_equal(sr, repeat(pixels, scale)), (height, width, tile)
+
+
+def test_tiled_equals_whole_and_less_context_does_not():
+    net = small_net()
+    for height, width in ((1, 1), (3, 60), (41, 33)):
+        pixels = noise(height, width)
+        whole = Upscaler(net, device="cpu", tile=1000, precise=True)(pixels).astype(int)
+        for tile in (5, 16, 40):
+            assert np.abs(Upscaler(net, device="cpu", tile=tile, precise=True)(pixels) - whole).max() <= 1, (height, width, tile)
+    up = Upscaler(net, device="cpu", tile=16, precise=True)
+    up.context = 0
+    assert np.abs(up(pixels) - whole).max() > 1
+
+
+@pytest.mark.parametrize("channels_last", (False, True))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+def test_every_mode_gives_the_picture(dtype, channels_last):
+    net, pixels = small_net(), noise(20, 30)
+    up = Upscaler(net, device="cpu")
+    up._known[up.device] = Mode(dtype, channels_last)
+    off = np.abs(up(pixels).astype(int) - Upscaler(net, device="cpu", precise=True)(pixels))
+    assert off.max() <= (1 if dtype == torch.float32 else 6) and off.mean() < 0.5
+
+
+def test_only_a_tile_and_its_context_reach_the_net():
+    up = Upscaler(Repeat(), device="cpu", tile=10, precise=True)
+    up.context = 3
+    up.net.seen.clear()
+    up(noise(100, 70))
+    assert len(up.net.seen) == 70 + 1   # and one run of the prediction of memory, on 16 x 16
+    assert {max(shape) for shape in up.net.seen[1:]} == {13, 16} and up.net.seen[0] == (16, 16)
+
+
+def test_a_module_is_left_as_it_is():
+    net = small_net().train()
+    net.conv_first.weight.requires_grad_(False)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    Upscaler(net, device="cpu")(noise(12, 12))
+    assert net.training and net.conv_last.weight.requires_grad and not net.conv_first.weight.requires_grad
+    assert not any(module._forward_hooks for module in net.modules())
+    assert all(torch.equal(value, before[key]) and value.is_contiguous() for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", (np.uint8, np.uint16))
+def test_floats_become_levels_as_numpy_makes_them(dtype):
+    values = torch.cat([torch.linspace(-0.1, 1.1, 5000), (torch.arange(255) + 0.5)/255])[None, None].expand(3, 1, -1)
+    levels = to_levels(values, dtype)
+    assert levels.dtype == dtype and levels.min() == 0 and levels.max() == np.iinfo(dtype).max
+    if dtype == np.uint8: assert np.array_equal(levels, to_uint8(values.permute(1, 2, 0).numpy()))
+    assert (np.diff(levels[0, :5000, 0].astype(int)) >= 0).all()   # nothing wraps around
+
+
+def test_arrays_of_any_kind_are_taken_and_never_changed():
+    pixels = noise(9, 8)
+    for given in (pixels[::-1, ::-1], pixels[:, :5], np.asfortranarray(pixels)):
+        given.setflags(write=False)
+        kept = given.copy()
+        assert np.array_equal(Upscaler(Repeat(), device="cpu", tile=4, precise=True)(given), repeat(given))
+        assert np.array_equal(given, kept)
+
+
+@pytest.mark.parametrize("bad, error, message", (
+    (np.zeros((4, 4), np.uint8), ValueError, r"shape \(4, 4\)"), (np.zeros((4, 4, 4), np.uint8), ValueError, "keep alpha apart"),
+    (np.zeros((0, 4, 3), np.uint8), ValueError, "at least one pixel"), (np.zeros((4, 4, 3)), TypeError, "to_uint8"),
+    (torch.zeros(4, 4, 3), TypeError, "a Tensor"), ("a.png", TypeError, "read_picture")))
+def test_what_is_no_picture_is_named(bad, error, message):
+    with pytest.raises(error, match=message): Upscaler(Repeat(), device="cpu")(bad)
+
+
+class NaNInBF16(Repeat):
+    "Overflows in half precision, and only where the picture is bright."
+    def forward(self, low):
+        bad = torch.is_autocast_enabled("cpu") and low.amax() > 0.99
+        return super().forward(low)*(float("inf") if bad else 1)
+
+
+def test_a_tile_that_overflows_is_computed_again_alone():
+    pixels = np.full((30, 30, 3), 100, np.uint8)
+    pixels[25, 25] = 255
+    up = Upscaler(NaNInBF16(), device="cpu", tile=10)
+    up._known[up.device] = BF16
+    with pytest.warns(UserWarning, match="computed again in float32") as told: sr = up(pixels)
+    assert np.array_equal(sr, repeat(pixels)) and len(told) == 1
+
+
+class NaNAtTheEnd(Repeat):
+    def forward(self, low): return super().forward(low)*(float("nan") if low.amax() > 0.99 else 1)
+
+
+def test_a_net_that_gives_nan_gives_no_picture():
+    pixels = np.full((30, 30, 3), 100, np.uint8)
+    up = Upscaler(NaNAtTheEnd(), device="cpu", tile=10, precise=True)
+    up(pixels)
+    pixels[29, 29] = 255
+    with pytest.raises(RuntimeError, match="NaNAtTheEnd gives NaN or infinity here, in float32 too"): up(pixels)
+
+
+def test_16_bit_pictures_never_go_through_bfloat16():
+    pixels = noise(10, 10, np.uint16)
+    up = Upscaler(NaNInBF16(), device="cpu")
+    up._known[up.device] = BF16
+    assert np.array_equal(up(pixels), repeat(pixels))
+
+
+class Hungry(Repeat):
+    room, error = 100, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    def forward(self, low):
+        if low[0, 0].numel() > self.room and low.shape[-1] != 16: raise self.error
+        return super().forward(low)
+
+
+@pytest.mark.filterwarnings("ignore:out of memory")
+@pytest.mark.parametrize("error", (Hungry.error, MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")))
+def test_tiles_are_halved_until_they_fit(error):
+    pixels, net = noise(70, 70), Hungry()
+    net.error, net.room = error, 400
+    up = Upscaler(net, device="cpu", precise=True)
+    with pytest.warns(UserWarning, match="out of memory on cpu with tiles of 70 px: going on with 35 px"): sr = up(pixels)
+    assert np.array_equal(sr, repeat(pixels)) and up.tile == 17
+
+
+def test_no_memory_at_all_is_one_sentence_and_other_errors_stay():
+    net = Hungry()
+    net.room = 0
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="even with tiles of 15 px: close other programs"):
+        Upscaler(net, device="cpu", precise=True)(noise(43, 43))
+    net.error = RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes do not match"): Upscaler(net, device="cpu", precise=True)(noise(43, 43))
+
+
+def test_a_mode_that_the_net_does_not_know_is_left_out_and_one_that_is_wrong_not_taken():
+    class NoBF16(Repeat):
+        def forward(self, low):
+            if torch.is_autocast_enabled("cpu"): raise RuntimeError("not implemented for 'BFloat16'")
+            return super().forward(low)
+
+    assert {mode.dtype for mode in measure_modes(NoBF16())} == {torch.float32}
+    wrong = measure_modes(NaNInBF16())
+    assert wrong[BF16][1] == float("inf") and engine._best_mode(wrong).dtype == torch.float32
+
+
+def test_modes_are_measured_once_for_a_net(monkeypatch, tmp_path):
+    calls, real = [], engine.measure_modes
+    monkeypatch.setattr(engine, "measure_modes", lambda *given: calls.append(1) or real(*given, rounds=0))
+    net = small_net()
+    for _ in range(3): Upscaler(net, device="cpu")(noise(5, 5))
+    assert len(calls) == 1
+    save_model(tmp_path/"net.safetensors", net)
+    for _ in range(3): Upscaler(tmp_path/"net.safetensors", device="cpu")(noise(5, 5))
+    assert len(calls) == 2
+    Upscaler(net, device="cpu", precise=True)(noise(5, 5))
+    assert len(calls) == 2
+
+
+def test_upscale_sees_that_a_file_was_written_anew(tmp_path):
+    path, pixels = tmp_path/"net.safetensors", noise(8, 8)
+    for seed in (0, 1):
+        save_model(path, small_net(seed))
+        os.utime(path, (seed, seed))
+        assert np.abs(upscale(pixels, path).astype(int) - Upscaler(small_net(seed), precise=True)(pixels)).max() <= 6
+
+
+def test_the_bar_and_the_caller_hear_of_every_tile(capsys):
+    heard = []
+    Upscaler(Repeat(), device="cpu", tile=5, precise=True)(noise(10, 15), show_progress=True, on_tile=lambda done, total: heard.append((done, total)))
+    assert heard == [(n, 6) for n in range(1, 7)]
+    assert "6/6" in capsys.readouterr().err
+
+
+def test_context_is_measured_where_it_is_known():
+    class Blur(Repeat):
+        def forward(self, low): return super().forward(F.avg_pool2d(low, 7, stride=1, padding=3))
+
+    assert measure_context(Blur(), noise(40, 40)) == 3
+    with pytest.raises(ValueError, match="even 2 px of context are too few, and a picture of 6x6"): measure_context(Blur(), noise(6, 6))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ("general_x4v3", "animevideov3"))
+def test_community_files_upscale_a_picture(data, name):
+    low = read_rgb8(data/"bench"/"Set14"/"LR"/"img_013.png")[:48, :60]
+    sr = upscale(low, data.parent/"weights"/f"realesr_{name}.safetensors")
+    assert sr.shape == (192, 240, 3)
+    again, blurred = shrink(sr).astype(float), enlarge(low[::2, ::2], 2)[:48, :60].astype(float)
+    assert np.square(again - low).mean() < np.square(blurred - low).mean()/2   # the same picture, not any other
+
+
+def test_upscaling_loads_neither_fastai_nor_torchvision():
+    code = ("import sys, torch, numpy as np\n"
+            "from paintsr_nb.nets.generators import make_generator\n"
+            "from paintsr_nb.upscaling.engine import upscale\n"
+            "import paintsr_nb.upscaling.folder\n"
+            "upscale(np.zeros((4, 4, 3), np.uint8), make_generator('compact', num_filters=4, num_blocks=1))\n"
+            "print([name for name in ('fastai', 'torchvision', 'IPython', 'matplotlib') if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr
