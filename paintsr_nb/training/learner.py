@@ -53,7 +53,7 @@ class ScoreColumn(AvgMetric):
     @property
     def name(self): return self.heading
 
-# %% ../../nbs/training/31_learner.ipynb #aa8db77a
+# %% ../../nbs/training/31_learner.ipynb #97d6873a
 class LossParts(Callback):
     "Columns `name`, `name_weight`, `name_share` for each part of the loss, and the numbers that other callbacks note."
     order, run_valid = Recorder.order + 1, False
@@ -67,9 +67,6 @@ class LossParts(Callback):
         header = self.learn.recorder.metric_names
         at = list(header).index("train_loss") + 1
         header[at:at] = self.columns
-        if not getattr(self, "resumed", False): self.sums, self.count = {}, 0
-
-    def before_train(self):
         if not getattr(self, "resumed", False): self.sums, self.count = {}, 0
         self.resumed = False
 
@@ -89,8 +86,9 @@ class LossParts(Callback):
         return {column: self.sums.get(column, 0.0)/max(self.count, 1) for column in self.columns}
 
     def after_train(self):
-        "Put the means into the recorder's row."
+        "Put the means into the recorder's row and begin anew."
         self.learn.recorder.log += list(self.means().values())
+        self.sums, self.count = {}, 0
 
     def state(self)->dict:
         "Plain values for a checkpoint."
