@@ -52,16 +52,17 @@ def _grid(sources, low_name=None):
 
 def _times(size): return f"{size[0]}x{size[1]}"
 
-# %% ../../nbs/viewing/60_compare.ipynb #2de5baa2
+# %% ../../nbs/viewing/60_compare.ipynb #41cb2ba8
 def _encode(pixels, quality=None):
     "MIME type and bytes of `pixels`; exact where `quality` is `None`."
+    if quality is not None and not 1 <= quality <= 100: raise ValueError(f"quality={quality} must lie in 1..100, or be None for exact pixels")
     file = io.BytesIO()
     kind = "JPEG" if quality else "WEBP" if max(pixels.shape) < 16384 else "PNG"
     options = dict(JPEG=dict(quality=quality, subsampling=0), WEBP=dict(lossless=True, method=0, quality=0), PNG=dict(compress_level=1))[kind]
     Image.fromarray(pixels).save(file, kind, **options)
     return f"image/{kind.lower()}", file.getvalue()
 
-# %% ../../nbs/viewing/60_compare.ipynb #f45c0411
+# %% ../../nbs/viewing/60_compare.ipynb #491d8560
 ZOOMS = (0.01, 64)   # least and greatest; compare.js has the same
 
 def _checked_view(view, names, size):
@@ -74,14 +75,25 @@ def _checked_view(view, names, size):
     need("mode", view["mode"] in ("wipe", "side"), "'wipe' or 'side'")
     for key in ("left", "right"): need(key, view[key] in names, f"one of {', '.join(names)}")
     need("zoom", view["zoom"] == "fit" or within("zoom", *ZOOMS), f"'fit' or {ZOOMS[0]} to {ZOOMS[1]} device pixels per HR pixel")
+    need("split", within("split", 0, 1), "0 to 1")
     if view["zoom"] == "fit": return {**view, "x": size[0]/2, "y": size[1]/2}
     for key, most in zip("xy", size): need(key, within(key, 0, most), f"0 to {most} HR pixels")
-    need("split", within("split", 0, 1), "0 to 1")
     return view
 
-# %% ../../nbs/viewing/60_compare.ipynb #dd8020c2
-_static = Path(str(files("paintsr_nb")))/"viewing"/"static"
+# %% ../../nbs/viewing/60_compare.ipynb #a16917c9
 _most_bytes = 96_000_000   # of all pictures together, as sent
+
+def _packed(sources, size, quality=None):
+    "What the browser is told of each picture."
+    pictures = [dict(zip(("type", "data"), _encode(pixels, quality)), name=name, width=pixels.shape[1], height=pixels.shape[0],
+                     ratio=size[0]//pixels.shape[1], exact=quality is None) for name, pixels in sources.items()]
+    if (total := sum(len(picture["data"]) for picture in pictures)) > _most_bytes:
+        raise ValueError(f"the pictures come to {total/1e6:.0f} MB, expected at most {_most_bytes/1e6:.0f}: compare a part of each, "
+                         "such as `high[:4000, :4000]`, or give up exact pixels with quality=90")
+    return pictures
+
+# %% ../../nbs/viewing/60_compare.ipynb #734b581c
+_static = Path(str(files("paintsr_nb")))/"viewing"/"static"
 
 class Compare(anywidget.AnyWidget):
     "Pictures of one scene under a wipe slider or side by side; `compare` makes one."
@@ -104,27 +116,19 @@ class Compare(anywidget.AnyWidget):
     ):
         self.sources, names = sources, list(sources)
         self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5)
-        super().__init__(pictures=[_packed(name, pixels, size, quality) for name, pixels in sources.items()], truth=truth, size=list(size),
-                         height=height, frame=[960, height], view=view or {})
-        total = sum(len(picture["data"]) for picture in self.pictures)
-        if total > _most_bytes:
-            raise ValueError(f"the pictures come to {total/1e6:.0f} MB, expected at most {_most_bytes/1e6:.0f}: compare a part of each, "
-                             "such as `high[:4000, :4000]`, or give up exact pixels with quality=90")
+        super().__init__(pictures=_packed(sources, size, quality), truth=truth, size=list(size), height=height, frame=[960, height], view=view or {})
 
     @traitlets.validate("view")
     def _checked(self, proposal):
-        self._whole = _checked_view({**self._whole, **proposal["value"]}, list(self.sources), self.size)
+        plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in proposal["value"].items()}
+        self._whole = _checked_view({**self._whole, **plain}, list(self.sources), self.size)
         return self._whole
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs)
         return {**data, "image/jpeg": self._jpeg()}, metadata
 
-def _packed(name, pixels, size, quality):
-    kind, data = _encode(pixels, quality)
-    return dict(name=name, width=pixels.shape[1], height=pixels.shape[0], ratio=size[0]//pixels.shape[1], type=kind, exact=quality is None, data=data)
-
-# %% ../../nbs/viewing/60_compare.ipynb #9e466a95
+# %% ../../nbs/viewing/60_compare.ipynb #889af176
 def compare(
     low, # LR picture: path, Pillow image or (H,W,3) uint8; `None`: there is none
     sr, # Upscaled picture, an integer number of times as large; or a dict name → picture, to compare several
@@ -132,7 +136,7 @@ def compare(
     names:tuple=("LR", "SR", "HR"), # What to call them; a dict of `sr` brings its own
     view:dict=None, # Where to begin, any keys of the view; `None`: the whole picture, LR against SR
     height:int=520, # Height of the stage in CSS pixels
-    quality:int=None, # JPEG quality (1-95) of what is sent to the browser; `None`: exact pixels
+    quality:int=None, # JPEG quality (1-100) of what is sent to the browser; `None`: exact pixels
 )->Compare: # Shows itself in a notebook; see `view`, `scores`, `figure`, `save_html`
     "LR, SR and HR under a wipe slider or side by side, with one zoom and the scores of what is in view."
     several = sr if isinstance(sr, dict) else {names[1]: sr}
@@ -179,7 +183,7 @@ def _on_grid(pixels, size, region):
     ratio, (top, left, height, width) = size[0]//pixels.shape[1], region
     return pixels[np.arange(top, top+height)[:, None]//ratio, np.arange(left, left+width)//ratio]
 
-# %% ../../nbs/viewing/60_compare.ipynb #1eca0782
+# %% ../../nbs/viewing/60_compare.ipynb #a48f8b8f
 @patch
 def figure(self:Compare,
     size:float=7.2, # Greatest width of the whole, in inches of 100 pixels
@@ -200,16 +204,16 @@ def figure(self:Compare,
 @patch
 def _jpeg(self:Compare):
     file = io.BytesIO()
-    self.figure().savefig(file, format="jpeg", pil_kwargs=dict(quality=85))
+    self.figure().savefig(file, format="jpeg", pil_kwargs=dict(quality=80))
     return b64encode(file.getvalue()).decode()
 
-# %% ../../nbs/viewing/60_compare.ipynb #cfcb53c6
+# %% ../../nbs/viewing/60_compare.ipynb #291e211a
 def _table(scores):
-    "HTML of a pandas frame: text to the left, numbers with 2 decimals, or 4 in a column that stays within -1 to 1."
-    def cell(value, digits): return f"<td>{escape(value if isinstance(value, str) else f'{value:.{digits}f}')}</td>"
-    digits = {name: 4 if scores[name].abs().max() <= 1 else 2 for name in scores.select_dtypes("number")}
+    "HTML of a pandas frame; fractions with 2 decimals, or 4 in a column that stays within -1 to 1; NaN as a dash."
+    digits = {name: 4 if scores[name].abs().max() <= 1 else 2 for name in scores.select_dtypes("float")}
+    def shown(name, value): return str(value) if name not in digits else "–" if np.isnan(value) else f"{value:.{digits[name]}f}"
     head = "".join(f"<th>{escape(str(name))}</th>" for name in scores)
-    rows = ("".join(cell(value, digits.get(name)) for name, value in row.items()) for row in scores.to_dict("records"))
+    rows = ("".join(f"<td>{escape(shown(name, value))}</td>" for name, value in row.items()) for row in scores.to_dict("records"))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody></table>"
 
 # %% ../../nbs/viewing/60_compare.ipynb #936831b7

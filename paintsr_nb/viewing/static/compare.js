@@ -248,7 +248,7 @@ class Viewer {
       h("span", { class: "knob", "aria-hidden": "true" }))
     this.canvas = h("canvas", { "aria-hidden": "true" })
     this.note = h("p", { class: "note" }, "Loading …")
-    this.stage = h("div", { class: "stage", tabindex: "0", role: "group", "aria-roledescription": "picture comparison",
+    this.stage = h("div", { class: "stage", tabindex: "0", role: "application", "aria-roledescription": "picture comparison",
       style: `height:${this.model.get("height")}px` }, this.canvas, this.note, this.handle, this.chips)
     this.values = h("div", { class: "values" })
     this.scores = h("div", { class: "scores" })
@@ -380,7 +380,7 @@ class Viewer {
 
   // A page that is being scrolled must not be caught by a picture that slides under a resting pointer: the wheel zooms once the pointer has moved here.
   wheel(event) {
-    if (!this.pointer && document.activeElement !== this.stage) return
+    if (!this.pointer) return
     event.preventDefault()
     const lines = event.deltaMode === 1 ? 32 : event.deltaMode === 2 ? 400 : 1
     const turn = clamp(event.deltaY * lines, -240, 240) * (event.ctrlKey ? 0.01 : 0.0025)

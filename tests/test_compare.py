@@ -1,0 +1,260 @@
+"""What the page about `compare` leaves out: every kind of input, messages of a browser, markup that wants to break out, sizes."""
+import base64, io, json, re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from paintsr_nb.core import random_at
+from paintsr_nb.resize import enlarge, shrink
+from paintsr_nb.viewing import compare as module
+from paintsr_nb.viewing.compare import ZOOMS, compare
+
+STATIC = Path(module.__file__).parent/"static"
+
+
+@pytest.fixture(scope="module")
+def scene():
+    high = enlarge(random_at(2).integers(0, 256, (24, 30, 3)).astype(np.uint8))
+    return shrink(high), enlarge(shrink(high)), high
+
+
+@pytest.fixture
+def widget(scene): return compare(*scene)
+
+
+def page_state(path):
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="state">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def pixels_of(data): return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+# ---------------------------------------------------------------- input
+
+def test_paths_pillow_images_and_arrays_are_one(scene, tmp_path):
+    low, sr, high = scene
+    Image.fromarray(low).save(tmp_path/"low.png")
+    widget = compare(tmp_path/"low.png", Image.fromarray(sr), str_path(high, tmp_path/"high.png"))
+    for shown, expected in zip(widget.sources.values(), scene): np.testing.assert_array_equal(shown, expected)
+
+
+def str_path(pixels, path):
+    Image.fromarray(pixels).save(path)
+    return str(path)
+
+
+def test_orientation_comes_before_sizes(scene, tmp_path):
+    low, sr, high = scene
+    exif = Image.Exif()
+    exif[0x0112] = 6   # to be turned by 90 degrees clockwise
+    Image.fromarray(np.rot90(low)).save(tmp_path/"low.png", exif=exif)
+    for given in (tmp_path/"low.png", Image.open(tmp_path/"low.png")):
+        np.testing.assert_array_equal(compare(given, sr).sources["LR"], low)
+
+
+def test_grey_and_transparent_pillow_images_become_rgb(scene):
+    low, sr, _ = scene
+    widget = compare(Image.fromarray(low).convert("L"), Image.fromarray(sr).convert("RGBA"))
+    assert [pixels.shape[2] for pixels in widget.sources.values()] == [3, 3]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((60, 60), np.uint8), np.zeros((60, 60, 4), np.uint8), np.zeros((60, 60, 3), np.uint16),
+                                   np.zeros((60, 60, 3)), np.zeros((0, 60, 3), np.uint8), 7])
+def test_other_arrays_are_refused_by_name(scene, wrong):
+    with pytest.raises(TypeError, match="SR is .* expected a path"): compare(scene[0], wrong)
+
+
+def test_a_missing_file_is_named(scene):
+    with pytest.raises(FileNotFoundError, match="nowhere.png"): compare(scene[0], "nowhere.png")
+
+
+@pytest.mark.parametrize("cut", [(slice(1, None), slice(None)), (slice(None), slice(2, None)), (slice(None, 12), slice(None))])
+def test_low_must_divide_the_grid_equally(scene, cut):
+    low, sr, high = scene
+    with pytest.raises(ValueError, match="SR is 120x96 and LR .* whole number"): compare(low[cut], sr, high)
+
+
+@pytest.mark.parametrize("ratio", [1, 2, 3, 4, 8])
+def test_any_whole_ratio(scene, ratio):
+    high = scene[2]
+    assert compare(high[::ratio, ::ratio], high).pictures[0]["ratio"] == ratio
+
+
+def test_several_results_and_no_low(scene):
+    low, sr, high = scene
+    several = compare(low, dict(bicubic=sr, other=sr), high)
+    assert [picture["name"] for picture in several.pictures] == ["LR", "bicubic", "other", "HR"]
+    assert list(several.scores()["picture"]) == ["bicubic", "other"]
+    pair = compare(None, sr, high)
+    assert (pair.view["left"], pair.view["right"]) == ("SR", "HR")
+
+
+def test_names(scene):
+    widget = compare(*scene, names=("600 px", "ours", "truth"))
+    assert (list(widget.sources), widget.truth) == (["600 px", "ours", "truth"], "truth")
+
+
+# ---------------------------------------------------------------- what travels
+
+def test_pixels_arrive_exactly(widget):
+    for picture, pixels in zip(widget.pictures, widget.sources.values()):
+        assert picture["exact"]
+        np.testing.assert_array_equal(pixels_of(picture["data"]), pixels)
+
+
+def test_sides_beyond_webp_are_sent_as_png():
+    long = np.zeros((2, 16384, 3), np.uint8)
+    long[0, 5] = 9, 8, 7
+    picture = compare(long, long).pictures[0]
+    assert picture["type"] == "image/png"
+    np.testing.assert_array_equal(pixels_of(picture["data"]), long)
+
+
+def test_too_many_bytes_are_refused_with_a_way_on(scene, monkeypatch):
+    monkeypatch.setattr(module, "_most_bytes", 20_000)
+    with pytest.raises(ValueError, match=r"compare a part of each.*quality=90"): compare(*scene)
+    assert not any(picture["exact"] for picture in compare(*scene, quality=30).pictures)
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_quality_has_bounds(scene, quality):
+    with pytest.raises(ValueError, match="1..100"): compare(*scene, quality=quality)
+
+
+def test_the_fallback_is_small_and_a_picture(widget):
+    data, _ = widget._repr_mimebundle_()
+    assert len(data["image/jpeg"]) < 200_000
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))).format == "JPEG"
+
+
+# ---------------------------------------------------------------- the view
+
+def from_browser(widget, view):
+    "Deliver `view` as the browser does; the updates that go back."
+    back = []
+    send, widget._send = widget._send, lambda message, buffers=None: back.append(message)
+    widget._handle_msg(dict(content=dict(data=dict(method="update", state=dict(view=view), buffer_paths=[])), buffers=[]))
+    widget._send = send
+    return [message for message in back if message["method"] == "update"]
+
+
+def test_a_view_from_the_browser_is_taken_as_it_is_and_not_answered(widget):
+    seen = []
+    widget.observe(lambda change: seen.append(change["new"]), "view")
+    view = {**widget.view, "zoom": 3, "x": 17.25, "y": 4, "split": 0.125}
+    assert from_browser(widget, view) == []
+    assert widget.view == view
+    assert seen == [view]
+    assert from_browser(widget, {**view, "zoom": "fit", "x": 60, "y": 48}) == []   # integers where Python has floats
+
+
+def test_a_view_set_in_python_is_sent_once_and_whole(widget):
+    sent = []
+    widget._send = lambda message, buffers=None: sent.append(message)
+    widget.view = dict(zoom=4, x=20, y=30)
+    assert [message["state"]["view"] for message in sent] == [widget.view]
+    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split"}
+
+
+def test_keys_left_out_keep_their_value_even_when_changes_are_held(widget):
+    widget.view = dict(split=0.2, right="HR")
+    with widget.hold_trait_notifications(): widget.view = dict(zoom=2, x=10)
+    assert (widget.view["split"], widget.view["right"], widget.view["zoom"], widget.view["x"]) == (0.2, "HR", 2, 10)
+
+
+def test_numbers_of_numpy_are_numbers(widget):
+    widget.view = dict(zoom=np.float32(2), x=np.int64(10), y=np.float64(20.5))
+    assert json.loads(json.dumps(widget.view)) == widget.view
+    assert (widget.view["x"], widget.view["y"], widget.view["zoom"]) == (10, 20.5, 2)
+
+
+def test_fit_is_always_centred(widget):
+    widget.view = dict(zoom=4, x=1, y=2)
+    widget.view = dict(zoom="fit")
+    assert (widget.view["x"], widget.view["y"]) == (60, 48)
+
+
+@pytest.mark.parametrize("wrong", [dict(mode="flip"), dict(left="XX"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
+                                   dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2)])
+def test_a_wrong_view_changes_nothing(widget, wrong):
+    before = widget.view
+    with pytest.raises(ValueError, match="expected|choose from"): widget.view = wrong
+    assert widget.view == before
+
+
+def test_the_bounds_of_zoom_are_those_of_the_browser():
+    source = (STATIC/"compare.js").read_text(encoding="utf-8")
+    assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == ZOOMS
+
+
+@pytest.mark.parametrize("mode", ["wipe", "side"])
+@pytest.mark.parametrize("zoom", ["fit", 0.01, 1, 7.3, 64])
+@pytest.mark.parametrize("x, y", [(0, 0), (60, 48), (120, 96), (33.3, 95.9)])
+def test_the_region_lies_in_the_picture_and_fills_the_stage(widget, mode, zoom, x, y):
+    widget.frame, widget.view = [300, 200], dict(mode=mode, zoom=zoom, x=x, y=y)
+    top, left, height, width = widget.region
+    assert 0 <= top and 0 <= left and height > 0 and width > 0 and top + height <= 96 and left + width <= 120
+    if zoom in ("fit", 0.01): assert (top, left, height, width) == (0, 0, 96, 120)
+    else: assert width <= np.ceil((149 if mode == "side" else 300)/zoom) + 1
+
+
+# ---------------------------------------------------------------- figure, scores, page
+
+def test_the_figure_is_cut_where_the_wipe_stands(widget):
+    low, sr, high = widget.sources.values()
+    widget.frame, widget.view = [80, 40], dict(zoom=2, x=60, y=48, split=0.25, right="HR")
+    drawn = np.asarray(widget.figure().axes[0].images[0].get_array())
+    top, left, height, width = widget.region
+    assert (top, left, height, width) == (38, 40, 20, 40)
+    expected = np.repeat(np.repeat(low, 4, 0), 4, 1)[38:58, 40:80].copy()
+    expected[:, 10:] = high[38:58, 50:80]
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_a_figure_of_any_view_can_be_drawn(widget):
+    for view in (dict(mode="side", right="LR"), dict(mode="wipe", zoom=64, x=0, y=0), dict(split=0), dict(split=1), dict(zoom=0.01)):
+        widget.view = view
+        assert widget.figure().axes
+
+
+def test_scores_of_less_than_a_window(widget):
+    widget.frame, widget.view = [640, 640], dict(zoom=64, x=60, y=48)
+    scores = widget.scores()
+    assert np.isfinite(scores["psnr"]).all() and scores["ssim"].isna().all()
+
+
+def test_the_page_holds_the_view_and_the_exact_pixels(widget, tmp_path):
+    widget.view = dict(mode="side", zoom=3, x=10, y=20)
+    state = page_state(widget.save_html(tmp_path/"new"/"index.html"))
+    assert state["view"] == widget.view
+    for picture, pixels in zip(state["pictures"], widget.sources.values()):
+        np.testing.assert_array_equal(pixels_of(base64.b64decode(picture["data"])), pixels)
+
+
+def test_the_page_asks_nobody_for_anything(widget, tmp_path):
+    text = widget.save_html(tmp_path/"index.html").read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?(?!data:)\w|url\(|@import|https?://""", text)
+
+
+def test_names_and_titles_cannot_break_out_of_the_page(scene, tmp_path):
+    evil = "</script><script>alert(1)</script>"
+    widget = compare(*scene, names=(evil, "SR", "HR"))
+    path = widget.save_html(tmp_path/"index.html", title=evil, note=evil, scores=pd.DataFrame({evil: [evil]}))
+    assert evil not in path.read_text(encoding="utf-8")
+    assert page_state(path)["pictures"][0]["name"] == evil
+
+
+def test_the_table_of_scores(widget, tmp_path):
+    scores = pd.DataFrame(dict(picture=["bicubic & co", "ours"], side=[2400, 600], psnr=[25.456, np.nan], ssim=[0.43961, 1]))
+    text = widget.save_html(tmp_path/"index.html", scores=scores, note="Higher is better.").read_text(encoding="utf-8")
+    rows = [re.findall(r"<td>(.*?)</td>", row) for row in re.findall(r"<tr>(<td>.*?)</tr>", text)]
+    assert rows == [["bicubic &amp; co", "2400", "25.46", "0.4396"], ["ours", "600", "–", "1.0000"]]
+    assert "<p>Higher is better.</p>" in text
+
+
+def test_a_page_without_table_has_no_margin_for_one(widget, tmp_path):
+    assert "<aside>" not in widget.save_html(tmp_path/"index.html").read_text(encoding="utf-8")
