@@ -227,6 +227,11 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path):
     assert mine.exists(), "only files that a manifest or journal names are removed"
 
 
+def test_a_wrong_share_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(room, "find_pairs", lambda *args: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match="valid=10, expected"): prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), valid=10)
+
+
 def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("Usage", (), dict(free=1000)))
     with pytest.raises(OSError, match="choose another disk"): prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)

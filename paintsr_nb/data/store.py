@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MANIFEST', 'JOURNAL', 'DEGRADATION', 'Store', 'prepare']
 
-# %% ../../nbs/data/13_store.ipynb #4b8c75b7
+# %% ../../nbs/data/13_store.ipynb #8de198fb
 import hashlib, json, os, shutil
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core import ReportError, atomic_path, picture_id, write_json
-from .pairs import find_pairs, read_pair, run_parallel, split_pairs
+from .pairs import check_share, find_pairs, read_pair, run_parallel, split_pairs
 
 # %% ../../nbs/data/13_store.ipynb #5147fa92
 MANIFEST = "manifest.json"
@@ -275,7 +275,7 @@ def _tell(store, past, pairs, n_written):
     store.summary = f"{store!r}; {', '.join(told)}" + bool(made)*f"; in all {', '.join(made)}"
     return store
 
-# %% ../../nbs/data/13_store.ipynb #3c30bdd0
+# %% ../../nbs/data/13_store.ipynb #5d85fe2a
 DEGRADATION = "bicubic to a quarter (Keys a=-0.5, antialiased, border clamped, rounded half up to uint8 after each pass)"
 
 def prepare(
@@ -293,14 +293,15 @@ def prepare(
     "Check every picture, then decode them all into a store; a second call does only what is new."
     out = Path(out)
     past = _look_back(out)
+    valid, seed = (past.manifest[name] if given is None else given for name, given in (("valid", valid), ("seed", seed)))
+    check_share(valid)                # now, not after an hour of decoding
     pairs, problems = find_pairs(raw, low, high, halve, [*past.rows.values(), *past.finished.values()], n_workers)
     if len(problems) and not skip_bad:
         raise ReportError(f"{len(problems)} problems, nothing was written: mend them, or leave them out (skip_bad)", problems)
     if not len(pairs): raise ReportError("no picture that can be used, nothing was written", problems)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
-        past = _look_back(out)       # another run may have ended meanwhile
-        valid, seed = (past.manifest[name] if given is None else given for name, given in (("valid", valid), ("seed", seed)))
+        past = _look_back(out)        # another run may have ended meanwhile
         rows, tasks = _sort_out(_next_table(pairs, problems, past, prune, valid, seed, out), past, out)
         rows += _write_all(out, tasks, n_workers)
         pictures = sorted(({name: row[name] for name in _columns} for row in rows), key=lambda row: row["id"])
