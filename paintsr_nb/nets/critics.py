@@ -54,9 +54,9 @@ def _fill_up(x, least=1, multiple=1):
     if (height, width) == tuple(x.shape[-2:]): return x
     return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]), mode="replicate")
 
-# %% ../../nbs/nets/21_critics.ipynb #9df003d8
+# %% ../../nbs/nets/21_critics.ipynb #14a0e402
 class SpectralConv2d(nn.Module):
-    "Convolution without bias whose weights are divided by their largest singular value; `weight_u` and `weight_v` move in train mode only."
+    "Convolution without bias, its weights divided by their largest singular value; `weight_u`, `weight_v` move in train mode only."
     def __init__(self,
         num_in:int, # Channels in
         num_out:int, # Channels out

@@ -127,9 +127,9 @@ class RRDB(nn.Module):
 
     def forward(self, x): return self.rdb3(self.rdb2(self.rdb1(x)))*0.2 + x
 
-# %% ../../nbs/nets/20_generators.ipynb #87c82667
+# %% ../../nbs/nets/20_generators.ipynb #38c6d9e5
 class RRDBNet(nn.Module):
-    "The generator of ESRGAN (Wang et al. 2018), 4x, with BasicSR's key names: Kaiming normal x 0.1 to begin with, branches added at 0.2."
+    "The generator of ESRGAN (Wang et al. 2018), 4x, with BasicSR's key names; its blocks begin at Kaiming normal x 0.1."
     def __init__(self,
         num_filters:int=64, # Channels of the body
         growth:int=32, # Channels that each dense convolution adds

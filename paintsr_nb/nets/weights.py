@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from ..core import atomic_path
 from .generators import GENERATORS, RRDBNet, make_generator
 
-# %% ../../nbs/nets/22_weights.ipynb #a4262ee1
+# %% ../../nbs/nets/22_weights.ipynb #c1f0e8c7
 class UnsupportedModel(ValueError):
-    "A weight file of a network that nothing here knows, or that does not upscale RGB pictures; the message names the file and its keys."
+    "A weight file of a network that nothing here knows, or that takes no RGB pictures; the message names the file and its keys."
 
-# %% ../../nbs/nets/22_weights.ipynb #584b8f66
+# %% ../../nbs/nets/22_weights.ipynb #47faafbe
 def save_model(
     path:str|Path, # File to write, ending in `.safetensors`
     net:nn.Module, # One of our generators, on any device
@@ -34,8 +34,8 @@ def save_model(
     if (suffix := Path(path).suffix) != ".safetensors":
         raise ValueError(f"{path} ends in {suffix!r}: name a file that ends in '.safetensors'")
     if getattr(net, "arch", None) not in GENERATORS:
-        raise ValueError(f"a {type(net).__name__} is none of our generators ({', '.join(GENERATORS)}), so nothing could load it again: "
-                         "save a net that `make_generator` made, unwrapped")
+        raise ValueError(f"a {type(net).__name__} is none of our generators ({', '.join(GENERATORS)}), "
+                         "so nothing could load it again: save a net that `make_generator` made, unwrapped")
     header = dict(arch=net.arch, arguments=net.arguments, scale=net.scale, context=net.context, card=card or {})
     state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     text = json.dumps(header, default=_plain, ensure_ascii=False)
@@ -152,7 +152,7 @@ def _some(words, between=", ", limit=5):
 
 def _size(arguments): return ", ".join(f"{value} {name.removeprefix('num_')}" for name, value in arguments.items())
 
-# %% ../../nbs/nets/22_weights.ipynb #4282a10d
+# %% ../../nbs/nets/22_weights.ipynb #0aab0e14
 _DIALECTS = {
     "BasicSR": [(r"(body\.\d+\.rdb\d\.conv\d\.)", r"\1")],
     "ESRGAN": [
@@ -170,7 +170,7 @@ _DIALECTS = {
 
 def rrdb_layout(
     state:dict, # Bare state dict
-)->tuple[dict, dict, str]|None: # BasicSR's keys, arguments of `RRDBNet`, name of the dialect; `None` where it is no 4x RRDBNet for RGB
+)->tuple[dict, dict, str]|None: # BasicSR's keys, arguments of `RRDBNet`, name of the dialect; `None`: no 4x RRDBNet for RGB
     "Recognise an RRDBNet by its keys, rename them as BasicSR does, and read its size off the shapes."
     dialect = next((name for name, table in _DIALECTS.items() if any(re.match(table[0][0], key) for key in state)), None)
     if dialect is None: return None
@@ -218,7 +218,7 @@ def _foreign_context(found):
     if found.architecture.id == "ESRGAN": return 64*(found.model.shuffle_factor or 1)   # counted on the unshuffled, smaller picture
     return 64
 
-# %% ../../nbs/nets/22_weights.ipynb #ff92c440
+# %% ../../nbs/nets/22_weights.ipynb #e87dffbd
 def _foreign(state, path):
     "The net that spandrel makes of a state dict, and one line on what it is."
     import spandrel
@@ -230,7 +230,8 @@ def _foreign(state, path):
         raise UnsupportedModel(f"{path} holds a network that is not known ({keys}). {supported}") from None
     except Exception as error:   # spandrel guesses from a few keys, and each of its architectures fails in its own way
         reason = str(error).strip().split("\n")[0][:150] or type(error).__name__
-        raise UnsupportedModel(f"{path} looks like a network that spandrel knows, but does not load ({reason}; {keys}). {supported}") from None
+        raise UnsupportedModel(f"{path} looks like a network that spandrel knows, but does not load "
+                               f"({reason}; {keys}). {supported}") from None
     name = f"{found.architecture.name} {found.scale}x"
     if not isinstance(found, spandrel.ImageModelDescriptor) or (found.input_channels, found.output_channels) != (3, 3):
         raise UnsupportedModel(f"{path} holds {name}, from {found.input_channels} to {found.output_channels} channels, "
@@ -266,12 +267,14 @@ def _make(arch, arguments, state, path):
     with torch.device("meta"): net = make_generator(arch, **arguments)
     return _fill(net, state, path)
 
-# %% ../../nbs/nets/22_weights.ipynb #8ede44b1
+# %% ../../nbs/nets/22_weights.ipynb #0e2a525d
 def _own(state, header, path):
     "The generator that a header of ours describes."
     arch, arguments = header["arch"], header["arguments"]
-    if arch not in GENERATORS: raise UnsupportedModel(f"{path} is for the generator {arch!r}, and this version has {', '.join(GENERATORS)}: upgrade paintsr_nb")
+    if arch not in GENERATORS:
+        raise UnsupportedModel(f"{path} is for the generator {arch!r}, and this version has {', '.join(GENERATORS)}: upgrade paintsr_nb")
     try: net = _make(arch, arguments, state, path)
-    except TypeError as error: raise UnsupportedModel(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
+    except TypeError as error:
+        raise UnsupportedModel(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
     net.context = header["context"]
     return net, f"{arch}, {_size(arguments)}"
