@@ -1,0 +1,142 @@
+"The console commands as a user types them: exit codes, what is printed where, what is left behind."
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paintsr_nb.nets.generators import make_generator
+from paintsr_nb.nets.weights import save_model
+from paintsr_nb.picture import read_rgb8, write_picture
+from paintsr_nb.resize import enlarge, shrink
+from paintsr_nb.samples import samples
+
+BIN = Path(sys.executable).parent
+
+
+def run(name, *arguments, code=0):
+    "Run a command; its exit code must be `code`, and it must never show a traceback."
+    done = subprocess.run([BIN/name, *map(str, arguments)], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    return done
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    "A small net in a file, so that no test waits for a large one."
+    path = tmp_path_factory.mktemp("model")/"small.safetensors"
+    save_model(path, make_generator("compact", num_filters=8, num_blocks=1))
+    return path
+
+
+@pytest.fixture
+def painting(): return np.ascontiguousarray(samples("cat")[0].high[1000:1128, 1000:1096])
+
+
+@pytest.mark.parametrize("name", ["prepare", "train", "upscale", "score", "submit", "check", "demo"])
+def test_help(name): assert f"usage: paintsr_{name}" in run(f"paintsr_{name}", "--help").stdout
+
+
+@pytest.mark.parametrize("name", ["train", "score", "submit", "check"])
+def test_what_is_missing_is_named(name): assert "required" in run(f"paintsr_{name}", code=2).stderr
+
+
+def test_prepare_twice(tmp_path, painting):
+    write_picture(tmp_path/"high"/"boat.png", painting)
+    write_picture(tmp_path/"high"/"tree.png", painting[::-1].copy())
+    first = run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store")
+    assert "2 pictures" in first.stdout and "%|" in first.stderr
+    assert "nothing to do" in run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
+    low = np.load(tmp_path/"store"/"low"/"boat.npy")
+    assert np.array_equal(low, shrink(painting))
+
+
+def test_prepare_names_every_fault_before_it_writes(tmp_path, painting):
+    write_picture(tmp_path/"high"/"good.png", painting)
+    write_picture(tmp_path/"low"/"good.png", shrink(painting))
+    write_picture(tmp_path/"high"/"alone.png", painting)
+    write_picture(tmp_path/"high"/"odd.png", painting)
+    write_picture(tmp_path/"low"/"odd.png", shrink(painting)[:-1].copy())
+    (tmp_path/"high"/"torn.png").write_bytes((tmp_path/"high"/"good.png").read_bytes()[:900])
+    write_picture(tmp_path/"low"/"torn.png", shrink(painting))
+    folders = ["--low", tmp_path/"low", "--high", tmp_path/"high", "--out", tmp_path/"store"]
+    report = run("paintsr_prepare", *folders, code=1).stderr
+    for name in ("alone.png", "odd.png", "torn.png"): assert name in report
+    assert not (tmp_path/"store"/"manifest.json").exists()
+    done = run("paintsr_prepare", *folders, "--skip_bad")
+    assert "1 pictures" in done.stdout and done.stdout.count("left out") == 3
+
+
+def test_upscale_keeps_going_and_keeps_results(tmp_path, painting, model):
+    low = shrink(painting)
+    for name in ("a.png", "sub/b.jpg", "sub/größe 絵.png", "one.png"): write_picture(tmp_path/"in"/name, low if name != "one.png" else low[:1, :1].copy())
+    (tmp_path/"in"/"broken.png").write_bytes(b"not a picture")
+    done = run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, code=1)
+    assert "broken.png" in done.stderr and "4 done, 1 failed" in done.stdout and "%|" in done.stderr
+    assert read_rgb8(tmp_path/"out"/"sub"/"größe 絵_x4.png").shape == painting.shape
+    assert read_rgb8(tmp_path/"out"/"one_x4.png").shape == (4, 4, 3)
+    (tmp_path/"in"/"broken.png").unlink()
+    stamp = (tmp_path/"out"/"a_x4.png").stat().st_mtime_ns
+    assert "4 kept" in run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model).stdout
+    assert (tmp_path/"out"/"a_x4.png").stat().st_mtime_ns == stamp
+    assert "4 done" in run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--overwrite").stdout
+
+
+def test_upscale_refuses_a_collision_before_it_begins(tmp_path, painting, model):
+    for name in ("a.png", "a.jpg"): write_picture(tmp_path/"in"/name, shrink(painting))
+    assert "a_x4.png" in run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, code=1).stderr
+    assert not list((tmp_path/"out").glob("*")) if (tmp_path/"out").exists() else True
+    assert "no pictures given" in run("paintsr_upscale", code=1).stderr
+
+
+def test_score_prints_and_writes_numbers(tmp_path, painting):
+    write_picture(tmp_path/"high"/"image_2400px_0010.png", painting)
+    write_picture(tmp_path/"low"/"image_600px_0010.png", shrink(painting))
+    write_picture(tmp_path/"sr"/"candidate_0010.png", enlarge(shrink(painting)))
+    done = run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--low", tmp_path/"low", "--json", tmp_path/"scores.json")
+    numbers = json.loads((tmp_path/"scores.json").read_text())
+    assert "wang_rgb" in done.stdout and numbers["n_scored"] == 1
+    assert numbers["baselines"]["bicubic"]["ssim"] == pytest.approx(numbers["ssim"])   # the picture is the bicubic one
+    assert numbers["baselines"]["back-projected"]["ssim"] > numbers["ssim"]
+    (tmp_path/"sr"/"candidate_0010.png").unlink()
+    write_picture(tmp_path/"sr"/"candidate_0011.png", painting)
+    done = run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--no_baselines", code=1)
+    assert "0010" in done.stdout and "candidate_0011.png" in done.stdout
+    assert "choose one of" in run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--protocol", "ssim", code=1).stderr
+
+
+def test_submit_and_check(tmp_path, model):
+    low = tmp_path/"low"
+    for number in (10, 30): write_picture(low/f"image_600px_{number:04d}.png", np.full((600, 600, 3), number, np.uint8))
+    first = run("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip")
+    assert "2 pictures" in first.stdout
+    run("paintsr_submit", low, "--model", model, "--out", tmp_path/"b.zip")
+    assert (tmp_path/"a.zip").read_bytes() == (tmp_path/"b.zip").read_bytes()
+    assert "keeps every rule" in run("paintsr_check", tmp_path/"a.zip", low).stdout
+    with zipfile.ZipFile(tmp_path/"a.zip") as archive: picture = archive.read("candidate_0010.png")
+    with zipfile.ZipFile(tmp_path/"bad.zip", "w") as archive: archive.writestr("folder/candidate_0010.png", picture)
+    report = run("paintsr_check", tmp_path/"bad.zip", low, code=1).stdout
+    assert "candidate_0030.png" in report and "folder" in report and "violations" in report
+    assert "exists" in run("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip", code=1).stderr
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["realesr_general_x4v3.safetensors", "realesr_animevideov3.safetensors"])
+def test_community_models_upscale(tmp_path, data, name):
+    picture = read_rgb8(data/"bench"/"Set5"/"LR"/"img_001.png")[:40, :40].copy()
+    write_picture(tmp_path/"a.png", picture)
+    run("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name)
+    sr = read_rgb8(tmp_path/"out"/"a_x4.png")
+    assert sr.shape == (160, 160, 3) and np.abs(shrink(sr).astype(int) - picture).mean() < 8   # it is the same picture, larger
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["RFDN_AIM_x4.pth", "SPAN_x4_team00.pth", "IMDN_x4.pth"])
+def test_unknown_models_are_refused_by_name(tmp_path, data, painting, name):
+    write_picture(tmp_path/"a.png", shrink(painting))
+    report = run("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name, code=1).stderr
+    assert name in report and "RRDBNet" in report and not (tmp_path/"out").exists()
