@@ -10,10 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from paintsr_nb.core import list_pictures
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.nets.weights import save_model
 from paintsr_nb.picture import read_rgb8, to_uint8
 from paintsr_nb.resize import enlarge, shrink
+from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
 from paintsr_nb.upscaling.engine import Mode, Upscaler, measure_context, measure_modes, to_levels, upscale
 
@@ -136,6 +138,11 @@ class NaNInBF16(Repeat):
         return super().forward(low)*(float("inf") if bad else 1)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="device='cuda:1': PyTorch .* can use no NVIDIA GPU here, choose 'cpu'"): Upscaler(Repeat(), "cuda:1")
+
+
 def test_a_tile_that_overflows_is_computed_again_alone():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     pixels[25, 25] = 255
@@ -224,8 +231,8 @@ def test_upscale_sees_that_a_file_was_written_anew(tmp_path):
 
 
 def test_the_bar_and_the_caller_hear_of_every_tile(capsys):
-    heard = []
-    Upscaler(Repeat(), device="cpu", tile=5, precise=True)(noise(10, 15), show_progress=True, on_tile=lambda done, total: heard.append((done, total)))
+    heard, up = [], Upscaler(Repeat(), device="cpu", tile=5, precise=True)
+    up(noise(10, 15), show_progress=True, on_tile=lambda done, total: heard.append((done, total)))
     assert heard == [(n, 6) for n in range(1, 7)]
     assert "6/6" in capsys.readouterr().err
 
@@ -236,6 +243,24 @@ def test_context_is_measured_where_it_is_known():
 
     assert measure_context(Blur(), noise(40, 40)) == 3
     with pytest.raises(ValueError, match="even 2 px of context are too few, and a picture of 6x6"): measure_context(Blur(), noise(6, 6))
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
+def test_the_packaged_model_shows_no_seam(dtype):
+    low = samples("pagoda")[0].low[200:290, 240:340]
+    tiled, whole = (Upscaler("default", "cpu", tile) for tile in (33, 1000))
+    for up in (tiled, whole): up._known = {up.device: Mode(dtype)}
+    assert np.abs(tiled(low).astype(int) - whole(low)).max() <= 1
+
+
+@pytest.mark.shared
+def test_bfloat16_costs_the_packaged_model_two_levels_at_most(data):
+    exact, fast = (Upscaler("default", "cpu") for _ in range(2))
+    exact._known, fast._known = {exact.device: engine.PRECISE}, {fast.device: BF16}
+    for path in list_pictures(data/"lr600")[:6]:
+        low = read_rgb8(path)[100:180, 100:180]
+        off = np.abs(exact(low).astype(int) - fast(low))
+        assert off.max() <= 2 and off.mean() < 0.2, path.name
 
 
 @pytest.mark.shared

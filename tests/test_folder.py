@@ -46,7 +46,8 @@ def picture(height=6, width=5, seed=0, dtype=np.uint8):
 def repeat(pixels): return pixels.repeat(4, axis=0).repeat(4, axis=1)
 
 
-def run(paths, out, **options): return upscale_files(paths, out, **dict(model=Repeat(), device="cpu", precise=True, show_progress=False) | options)
+def run(paths, out, **options):
+    return upscale_files(paths, out, **dict(model=Repeat(), device="cpu", precise=True, show_progress=False) | options)
 
 
 @pytest.fixture
@@ -142,6 +143,15 @@ def test_bad_files_are_named_and_the_rest_is_done(tmp_path):
     for name, row in report[report["status"] == "failed"].iterrows(): assert name in row["reason"]
     assert "NaN or infinity" in report.loc["6 poisoned.png", "reason"]
     assert tree(tmp_path/"out") == ["1 good_x4.png", "3 good_x4.png", "5 good_x4.png"]
+
+
+def test_what_was_noted_on_the_way_is_beside_the_name(tmp_path, recwarn):
+    frames = [Image.fromarray(picture(seed=n)) for n in range(2)]
+    frames[0].save(tmp_path/"pages.tif", save_all=True, append_images=frames[1:])
+    write_picture(tmp_path/"plain.png", picture())
+    report = run(tmp_path, tmp_path/"out")
+    assert report["status"].tolist() == ["done", "done"] and "2 pages" in report["reason"][0] and report["reason"][1] == ""
+    assert not recwarn.list
 
 
 def test_a_result_that_cannot_be_written_is_reported(tmp_path):

@@ -107,7 +107,7 @@ def _timed(net, low, mode):
     result.sum().item()   # a number on the host: whatever was queued on a GPU is done
     return time.perf_counter() - start, result
 
-# %% ../../nbs/upscaling/41_engine.ipynb #6ea03673
+# %% ../../nbs/upscaling/41_engine.ipynb #18a89670
 _LEVELS_OFF = 1 # A mode may differ from float32 by this much on the rough picture, in levels of 255
 _WORTH_IT = 1.3 # How many times as fast bfloat16 must be
 
@@ -115,7 +115,8 @@ def _best_mode(
     measured:dict, # What `measure_modes` gave
 )->Mode|None: # `None`: the device gets even float32 wrong
     "The fastest mode that is near enough to float32; bfloat16 only where it is clearly faster."
-    near = {mode: seconds*(_WORTH_IT if mode.dtype == torch.bfloat16 else 1) for mode, (seconds, off) in measured.items() if off <= _LEVELS_OFF}
+    handicap = {torch.float32: 1, torch.bfloat16: _WORTH_IT}
+    near = {mode: seconds*handicap[mode.dtype] for mode, (seconds, off) in measured.items() if off <= _LEVELS_OFF}
     return min(near, key=near.get, default=None)
 
 # %% ../../nbs/upscaling/41_engine.ipynb #0c19a382
@@ -133,19 +134,21 @@ def _bytes_per_pixel(
         for hook in hooks: hook.remove()
     return 4*max(*widest, result.numel()*result.element_size())//side**2
 
-# %% ../../nbs/upscaling/41_engine.ipynb #11c7d142
+# %% ../../nbs/upscaling/41_engine.ipynb #12e6f061
 def _free_memory(
     device:str|torch.device="cpu", # A device of PyTorch's
 )->int: # Bytes; 4 GB where the system does not tell
     "Memory that is free on a device now."
     if torch.device(device).type == "cuda": return torch.cuda.mem_get_info(device)[0]
-    numbers = [4*10**9]
-    if (meminfo := Path("/proc/meminfo")).exists(): numbers = [1024*int(re.search(r"MemAvailable:\s+(\d+)", meminfo.read_text())[1])]
-    if (limit := Path("/sys/fs/cgroup/memory.max")).exists() and (text := limit.read_text().strip()).isdigit(): numbers.append(int(text))
-    return min(numbers)
+    free = re.search(r"MemAvailable:\s+(\d+)", _text("/proc/meminfo"))
+    limit = re.match(r"\d+", _text("/sys/fs/cgroup/memory.max"))   # of a container; "max" where there is none
+    return min(1024*int(free[1]) if free else 4*10**9, int(limit[0]) if limit else math.inf)
 
-# %% ../../nbs/upscaling/41_engine.ipynb #be730efc
-_LARGEST_TILE, _SMALLEST_TILE = 1024, 16 # Sides in LR pixels: beyond the first hardly anything is saved, and a bar would stand still
+def _text(path): return Path(path).read_text() if Path(path).exists() else ""
+
+# %% ../../nbs/upscaling/41_engine.ipynb #23899a11
+_LARGEST_TILE = 1024 # Side in LR pixels; beyond it hardly anything is saved, and a bar would stand still
+_SMALLEST_TILE = 16
 
 def _tile_for(
     memory:int, # Free bytes
@@ -156,7 +159,7 @@ def _tile_for(
     side = math.isqrt(max(0, memory//2//bytes_per_pixel)) - 2*context
     return min(_LARGEST_TILE, max(_SMALLEST_TILE, side))
 
-# %% ../../nbs/upscaling/41_engine.ipynb #fc67573e
+# %% ../../nbs/upscaling/41_engine.ipynb #7be1208b
 class Upscaler:
     "A net made ready on a device: call it with a picture and get the large one."
     def __init__(self,
@@ -165,7 +168,8 @@ class Upscaler:
         tile:int=None, # Largest side of a tile, in LR pixels; `None`: as large as memory allows
         precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     ):
-        if tile is not None and tile < 1: raise ValueError(f"tile={tile} must be 1 or more: a side in pixels of the LR picture, or None to let memory decide")
+        if tile is not None and tile < 1:
+            raise ValueError(f"tile={tile} must be 1 or more: a side in pixels of the LR picture, or None to let memory decide")
         net = _check_net(model) if isinstance(model, nn.Module) else load_model(model)
         self.scale, self.context, self.step = net.scale, net.context, getattr(net, "step", 1)
         self.name = type(net).__name__ if net is model else str(model)
@@ -175,7 +179,8 @@ class Upscaler:
 
     def __repr__(self):
         mode = PRECISE if self.precise else self._known.get(self.device, "mode not measured yet")
-        return f"Upscaler({self.name}: x{self.scale}, context {self.context} px, {self.device}, {mode}, tile {self.tile or 'by memory'})"
+        tile = f"{self.tile} px" if self.tile else "by memory"
+        return f"Upscaler({self.name}: x{self.scale}, context {self.context} px, {self.device}, {mode}, tile {tile})"
 
     @property
     def mode(self)->Mode:
@@ -183,12 +188,14 @@ class Upscaler:
         if self.precise: return PRECISE
         if self.device not in self._known: self._known[self.device] = _best_mode(measure_modes(self.net, self.device))
         if self._known[self.device] or self.device.type == "cpu": return self._known[self.device] or PRECISE
-        warnings.warn(f"{self.device} computes this net wrongly, by more than {_LEVELS_OFF} level of 255: going on with the CPU", stacklevel=2)
+        warnings.warn(f"{self.device} computes {self.name} wrongly, by more than {_LEVELS_OFF} level of 255: going on with the CPU",
+                      stacklevel=2)
         self.device, self.net = torch.device("cpu"), self.net.cpu()
         return self.mode
 
-# %% ../../nbs/upscaling/41_engine.ipynb #06ad1f88
-_of_modules, _of_files = WeakKeyDictionary(), {} # What was measured in this process: net, or file and its time of change -> device -> mode
+# %% ../../nbs/upscaling/41_engine.ipynb #5d6d95f3
+# What was measured in this process: net, or file and its time of change -> device -> mode
+_of_modules, _of_files = WeakKeyDictionary(), {}
 
 def _known_of(model):
     if isinstance(model, nn.Module): return _of_modules.setdefault(model, {})
@@ -196,13 +203,16 @@ def _known_of(model):
     return _of_files.setdefault((path, path.stat().st_mtime_ns), {})
 
 def _device(device):
-    if device is not None: return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+    if device is None: device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={str(device)!r}: PyTorch {torch.__version__} can use no NVIDIA GPU here, choose 'cpu'")
+    return device
 
 def _check_net(net):
     missing = [name for name in ("scale", "context") if not isinstance(getattr(net, name, None), int)]
     if missing:
-        raise TypeError(f"a {type(net).__name__} without {' and '.join(f'.{name}' for name in missing)}: set .scale (how many times larger) and .context "
+        raise TypeError(f"a {type(net).__name__} without .{' and .'.join(missing)}: set .scale (how many times larger) and .context "
                         "(LR pixels that a pixel of the result looks around itself; `measure_context` tells)")
     return net
 
@@ -217,23 +227,22 @@ def plan(self:Upscaler,
     tile = self.tile or _tile_for(_free_memory(self.device), self._known["bytes"], self.context)
     return plan_tiles(height, width, tile, self.context, self.step)
 
-# %% ../../nbs/upscaling/41_engine.ipynb #544a2d7f
+# %% ../../nbs/upscaling/41_engine.ipynb #cddae2eb
 @patch
 def _levels(self:Upscaler,
     pixels:np.ndarray, # (h,w,3) uint8 or uint16: a tile's box
     mode:Mode, # How to run the net
 )->np.ndarray: # (scale*h,scale*w,3) of the same dtype
     "What the net makes of one tile; never anything that is not a number."
-    low = _to_tensor(pixels, self.device)
-    sr = _run(self.net, low, mode)
-    if mode != PRECISE and not sr.isfinite().all():
-        warnings.warn(f"a tile came out as NaN or infinity in {mode}: computed again in float32", stacklevel=4)
-        sr, mode = _run(self.net, low, PRECISE), PRECISE
-    if mode == PRECISE and not sr.isfinite().all():
-        raise RuntimeError(f"the model {self.name} gives NaN or infinity here, in float32 too: its weights are damaged, choose another model")
-    return to_levels(sr, pixels.dtype)[0]
+    sr = _run(self.net, _to_tensor(pixels, self.device), mode)
+    if sr.isfinite().all(): return to_levels(sr, pixels.dtype)[0]
+    if mode == PRECISE:
+        raise RuntimeError(f"the model {self.name} gives NaN or infinity here, in float32 too: "
+                           "its weights are damaged, choose another model")
+    warnings.warn(f"a tile came out as NaN or infinity in {mode}: computed again in float32", stacklevel=4)
+    return self._levels(pixels, PRECISE)
 
-# %% ../../nbs/upscaling/41_engine.ipynb #4469e5e1
+# %% ../../nbs/upscaling/41_engine.ipynb #ba8df590
 @patch
 def _halve(self:Upscaler,
     tiles:list, # The plan that did not fit
@@ -251,7 +260,8 @@ def _halve(self:Upscaler,
     warnings.warn(f"out of memory on {self.device} with tiles of {side} px: going on with {self.tile} px", stacklevel=3)
 
 def _out_of_memory(error):
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or bool(re.search(r"out of memory|can't allocate|not enough memory", str(error), re.I))
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)): return True
+    return re.search(r"out of memory|can't allocate|not enough memory", str(error), re.IGNORECASE) is not None
 
 # %% ../../nbs/upscaling/41_engine.ipynb #24e660d4
 @patch
@@ -276,14 +286,15 @@ def _join(self:Upscaler, pixels, tiles, mode, show_progress, on_tile):
         if on_tile: on_tile(done, len(tiles))
     return sr
 
-# %% ../../nbs/upscaling/41_engine.ipynb #a4c52e1c
+# %% ../../nbs/upscaling/41_engine.ipynb #0e92b88b
 def _check_pixels(pixels):
-    if not isinstance(pixels, np.ndarray): raise TypeError(f"pixels are a {type(pixels).__name__}, expected a NumPy array (H,W,3): read files with `read_picture`")
+    if not isinstance(pixels, np.ndarray):
+        raise TypeError(f"pixels are a {type(pixels).__name__}, expected a NumPy array (H,W,3): read files with `read_picture`")
     if pixels.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"pixels are {pixels.dtype}, expected uint8 or uint16: convert floats of 0 to 1 with `to_uint8`")
     if pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise ValueError(f"pixels have the shape {pixels.shape}, expected (H,W,3) with at least one pixel: repeat a grey picture three times, "
-                         "and keep alpha apart, as `read_picture` does")
+        raise ValueError(f"pixels have the shape {pixels.shape}, expected (H,W,3) with at least one pixel: "
+                         "repeat a grey picture three times, and keep alpha apart, as `read_picture` does")
 
 # %% ../../nbs/upscaling/41_engine.ipynb #a27568a1
 def upscale(
@@ -298,7 +309,7 @@ def upscale(
 @lru_cache(maxsize=1)
 def _kept_upscaler(path, changed): return Upscaler(path)   # `changed`: a file that was written anew is loaded anew
 
-# %% ../../nbs/upscaling/41_engine.ipynb #427f9fb4
+# %% ../../nbs/upscaling/41_engine.ipynb #cae070d0
 def measure_context(
     net:nn.Module, # A net with `.scale`; its `.context` is not looked at
     pixels:np.ndarray, # (H,W,3) uint8: a real picture, more than twice as large as the context will be
@@ -308,7 +319,8 @@ def measure_context(
     seam, most = _seam(net, pixels), min(pixels.shape[:2])//2 - 1
     measured = bisect_left(range(most+1), True, key=lambda context: seam(context) <= levels)
     if measured <= most: return measured
-    raise ValueError(f"even {most} px of context are too few, and a picture of {pixels.shape[1]}x{pixels.shape[0]} px allows no more: take a larger one")
+    raise ValueError(f"even {most} px of context are too few, and a picture of {pixels.shape[1]}x{pixels.shape[0]} px allows no more: "
+                     "take a larger one")
 
 def _seam(net, pixels):
     "A function from context to the largest difference between the picture in four tiles and the whole one, in levels of 255."

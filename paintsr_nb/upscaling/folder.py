@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['plan_outputs', 'upscale_file', 'upscale_files']
 
-# %% ../../nbs/upscaling/42_folder.ipynb #18f0a375
-import time, unicodedata
+# %% ../../nbs/upscaling/42_folder.ipynb #a29c0598
+import time, unicodedata, warnings
 from collections import defaultdict
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,7 +19,7 @@ from ..picture import read_picture, write_picture
 from ..resize import enlarge
 from .engine import Upscaler
 
-# %% ../../nbs/upscaling/42_folder.ipynb #935de354
+# %% ../../nbs/upscaling/42_folder.ipynb #5e8b18e4
 def plan_outputs(
     paths, # A picture file or a folder, or a list of them; folders are searched with their subfolders
     out:str|Path, # Folder for the results; the tree of each folder is mirrored in it
@@ -38,16 +38,18 @@ def plan_outputs(
     plan = pd.DataFrame(list(dict.fromkeys(rows)), columns=["input", "output"])
     problems += _name_problems(plan)
     if problems:
-        raise ReportError(f"{len(problems)} of the names given cannot be used, so nothing was begun:", pd.DataFrame(problems, columns=["file", "problem"]))
+        raise ReportError(f"{len(problems)} of the names given cannot be used, so nothing was begun:",
+                          pd.DataFrame(problems, columns=["file", "problem"]))
     return plan
 
-# %% ../../nbs/upscaling/42_folder.ipynb #ee0ababb
+# %% ../../nbs/upscaling/42_folder.ipynb #7253167f
 def _pictures(path, out):
     "Pairs of input and output that a path stands for; `None` where there is nothing."
     if path.is_file(): return [(path, out/result_name(path))]
     if not path.is_dir(): return None
-    inside = out.resolve().is_relative_to(path.resolve()) and out.resolve() != path.resolve()   # results of an earlier run are no scans
-    pictures = [file for file in list_pictures(path) if not (inside and file.resolve().is_relative_to(out.resolve()))]
+    results = out.resolve()
+    inside = path.resolve() in results.parents   # then results of an earlier run are passed over
+    pictures = [file for file in list_pictures(path) if not (inside and file.resolve().is_relative_to(results))]
     return [(file, out/file.relative_to(path).parent/result_name(file)) for file in pictures]
 
 # %% ../../nbs/upscaling/42_folder.ipynb #5a806d48
@@ -114,14 +116,16 @@ def upscale_files(
             _move(bar, len(rows))
     return pd.DataFrame(rows, columns=["file", "output", "status", "reason", "seconds"])
 
-# %% ../../nbs/upscaling/42_folder.ipynb #0a0bb27c
+# %% ../../nbs/upscaling/42_folder.ipynb #a658f070
 def _attempt(path, output, upscaler, bar, before):
-    "Status and reason of one picture, whatever happens to it."
+    "Status and reason of one picture, whatever happens to it; the reason of one that is done is what was noted on the way."
     if bar: bar.set_postfix_str(path.name)
-    try: upscale_file(path, output, upscaler, on_tile=lambda done, total: _move(bar, before + done/total))
-    except (PictureError, FileNotFoundError) as error: return "failed", str(error)   # they name the file and say what to do
-    except Exception as error: return "failed", f"{path}: {type(error).__name__}: {error}"
-    return "done", ""
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always", UserWarning)
+        try: upscale_file(path, output, upscaler, on_tile=lambda done, total: _move(bar, before + done/total))
+        except (PictureError, FileNotFoundError) as error: return "failed", str(error)   # they name the file and say what to do
+        except Exception as error: return "failed", f"{path}: {type(error).__name__}: {error}"
+    return "done", ". ".join(dict.fromkeys(str(note.message) for note in noted if issubclass(note.category, UserWarning)))
 
 def _move(bar, pictures):
     if bar is None: return

@@ -28,7 +28,7 @@ def _cuts(
     parts = -(-blocks//most)
     return [min(size, step*(n*blocks//parts)) for n in range(parts+1)]
 
-# %% ../../nbs/upscaling/40_tiles.ipynb #f1e92570
+# %% ../../nbs/upscaling/40_tiles.ipynb #9925aaa8
 def plan_tiles(
     height:int, # Of the picture, in LR pixels, 1 or more
     width:int, # Of the picture, in LR pixels, 1 or more
@@ -37,7 +37,8 @@ def plan_tiles(
     step:int=1, # Cuts and boxes begin at multiples of this many LR pixels
 )->list[Tile]: # Row by row, so that the rows of the result are finished from top to bottom
     "Tiles whose cores cover the picture exactly once."
-    for name, value, least in (("height", height, 1), ("width", width, 1), ("tile", tile, 1), ("context", context, 0), ("step", step, 1)):
+    for name, value in dict(height=height, width=width, tile=tile, context=context, step=step).items():
+        least = 0 if name == "context" else 1
         if value < least: raise ValueError(f"{name}={value} must be {least} or more: count it in pixels of the LR picture")
     context = -(-context//step)*step
     rows, columns = _cuts(height, tile, step), _cuts(width, tile, step)
