@@ -299,6 +299,7 @@ def test_sizes_that_a_foreign_net_refuses_are_filled_up():
     found = SimpleNamespace(model=Picky(), scale=2, size_requirements=SizeRequirements(multiple_of=8),
                             architecture=SimpleNamespace(id="Picky"), _call_fn=lambda model, image: model(image))
     low = torch.rand(1, 3, 13, 1)
+    assert weights.ForeignNet(found).step == 8   # the tiles of the engine begin at its multiples
     assert torch.equal(weights.ForeignNet(found)(low), low.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 

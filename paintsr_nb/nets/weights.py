@@ -194,14 +194,15 @@ def _is_relative(named):
     first, last = named.get("conv_first.weight"), named.get("conv_last.weight")
     return first is not None and first.shape[1] != 3 or last is not None and last.shape[0] != 3
 
-# %% ../../nbs/nets/22_weights.ipynb #a8236cf3
+# %% ../../nbs/nets/22_weights.ipynb #2de31b21
 class ForeignNet(nn.Module):
-    "A net of spandrel's behind our interface: any size in, nothing clamped, with `scale` and `context`."
+    "A net of spandrel's behind our interface: any size in, nothing clamped, with `scale`, `context` and `step`."
     def __init__(self,
         found, # spandrel's `ImageModelDescriptor`
     ):
         super().__init__()
         self.net, self.scale, self.context = found.model, found.scale, _foreign_context(found)
+        self.step = found.size_requirements.multiple_of   # tiles that begin at its multiples see the windows of the whole picture
         self._call, self._sizes = found._call_fn, found.size_requirements   # the descriptor's own call clamps and allows no gradient
 
     def forward(self,
