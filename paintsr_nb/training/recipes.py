@@ -163,7 +163,7 @@ class KeepModelCallback(Callback):
         scores = {name: round(float(values[names.index(name)]), 4) for name in ("psnr", "ssim")}
         save_model(self.run/"model.safetensors", net, dict(self.card, step=self.learn.position.step, valid=scores))
 
-# %% ../../nbs/training/34_recipes.ipynb #699370c0
+# %% ../../nbs/training/34_recipes.ipynb #3213527f
 def train(
     recipe:Recipe, # What to do
     store:Store|str|Path, # Prepared pictures
@@ -191,8 +191,8 @@ def train(
         if learn.checkpoint.stopped:
             print(f"stopped in stage {stage.name!r} after {learn.position.step} of {stage.n_iters} steps; go on with resume (--resume)")
             break
-        net.load_state_dict(averaged_weights(learn))
         save_checkpoint(run/"checkpoints"/f"{index}_{stage.name}.pt", learn.checkpoint.take())
+        net.load_state_dict(averaged_weights(learn))
     return run
 
 # %% ../../nbs/training/34_recipes.ipynb #99abf087

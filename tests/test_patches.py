@@ -1,0 +1,90 @@
+"Crops: aligned at every scale and in every turn, the same in any process, and named addresses."
+import numpy as np
+import pytest
+import torch
+
+from paintsr_nb.data.patches import Crop, cut_crop, draw_crop, sr_dls
+from paintsr_nb.data.store import prepare
+from paintsr_nb.picture import write_picture
+
+
+def coordinates(height, width, ratio=1):
+    "Each pixel holds the row and the column of the LR pixel that it belongs to."
+    rows, columns = np.mgrid[:height*ratio, :width*ratio]//ratio
+    return np.stack([rows, columns, rows*0 + 7], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("turns", range(4))
+def test_both_sides_show_the_same_place(scale, turns, mirrored):
+    low, high = coordinates(23, 31), coordinates(23, 31, scale)
+    for top, left in ((0, 0), (23 - 9, 31 - 9), (5, 17)):
+        low_crop, high_crop = cut_crop(low, high, Crop(0, top, left, turns, mirrored), 9)
+        assert low_crop.shape == (9, 9, 3) and high_crop.shape == (9*scale, 9*scale, 3)
+        assert np.array_equal(high_crop, low_crop.repeat(scale, 0).repeat(scale, 1))
+        assert low_crop[..., 0].min() == top and low_crop[..., 1].min() == left
+
+
+def test_eight_augmentations_are_eight_pictures():
+    low = coordinates(9, 9)
+    seen = {cut_crop(low, low, Crop(0, 0, 0, turns, mirrored), 9)[0].tobytes() for turns in range(4) for mirrored in (False, True)}
+    assert len(seen) == 8
+
+
+def test_every_place_turn_and_picture_is_drawn():
+    sizes = np.array([(12, 10), (8, 20)])
+    crops = [draw_crop(sizes, 8, seed=3, epoch=0, index=index) for index in range(2000)]
+    assert {crop.turns for crop in crops} == {0, 1, 2, 3} and {crop.mirrored for crop in crops} == {False, True}
+    assert {(crop.top, crop.left) for crop in crops if crop.picture == 0} == {(top, left) for top in range(5) for left in range(3)}
+    share = np.mean([crop.picture == 0 for crop in crops])
+    assert abs(share - 120/280) < 0.04   # pictures are drawn by their area
+
+
+@pytest.mark.parametrize("changed", [dict(seed=4), dict(epoch=1), dict(index=6)])
+def test_a_crop_depends_on_its_whole_address(changed):
+    sizes, address = np.array([(200, 200)]), dict(seed=3, epoch=0, index=5)
+    assert draw_crop(sizes, 8, **address) == draw_crop(sizes, 8, **address) != draw_crop(sizes, 8, **address | changed)
+
+
+@pytest.fixture(scope="module")
+def map_store(tmp_path_factory):
+    "A store whose pixels are coordinates, so that batches tell where they were cut."
+    folder = tmp_path_factory.mktemp("map")
+    for number in range(3):
+        picture = coordinates(30, 40)
+        picture[..., 2] = 60*number
+        write_picture(folder/"low"/f"{number}.png", picture)
+        write_picture(folder/"high"/f"{number}.png", picture.repeat(4, 0).repeat(4, 1))
+    return prepare(folder/"store", low=folder/"low", high=folder/"high", valid=0.34, n_workers=1)
+
+
+def epoch(store, num_workers=0, start=0, passes=1):
+    dls = sr_dls(store, low_size=8, bs=4, n_iters=6, valid_size=16, num_workers=num_workers, device="cpu")
+    dls.train.start = start
+    return [(low.clone(), high.clone()) for _ in range(passes) for low, high in dls.train]
+
+
+def test_batches_are_aligned_floats(map_store):
+    for low, high in epoch(map_store):
+        assert low.shape == (4, 3, 8, 8) and high.shape == (4, 3, 32, 32) and low.dtype == torch.float32
+        assert torch.equal(high, low.repeat_interleave(4, 2).repeat_interleave(4, 3))
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_workers_give_the_same_epochs(map_store, num_workers):
+    alone, together = epoch(map_store, passes=2), epoch(map_store, num_workers, passes=2)
+    for a, b in zip(alone, together, strict=True): assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert not torch.equal(alone[0][0], alone[6][0])   # the second pass is another one
+
+
+def test_a_pass_can_begin_in_its_middle(map_store):
+    for a, b in zip(epoch(map_store)[4:], epoch(map_store, num_workers=2, start=4), strict=True): assert torch.equal(a[1], b[1])
+
+
+def test_validation_is_the_centre_of_every_picture(map_store):
+    dls = sr_dls(map_store, low_size=8, bs=4, n_iters=2, valid_size=16, device="cpu")
+    (low, high), = dls.valid
+    assert low.shape == (1, 3, 16, 16) and (low[0, 0]*255).round().min() == 7 and (low[0, 1]*255).round().min() == 12
+    whole, = sr_dls(map_store, low_size=8, bs=4, n_iters=2, device="cpu").valid
+    assert whole[0].shape == (1, 3, 30, 40)
