@@ -302,7 +302,7 @@ def check_writable(
     if alpha and kind in ("JPEG", "BMP"):
         raise PictureError(f"{path}: {kind} holds no transparency: write .png, .tif or .webp, or leave the alpha out")
 
-# %% ../nbs/01_picture.ipynb #3598433b
+# %% ../nbs/01_picture.ipynb #96e658d1
 def _chunk(kind, body): return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 def _png16(pixels, icc, exif, dpi):
@@ -315,7 +315,7 @@ def _png16(pixels, icc, exif, dpi):
     if icc: chunks.append(_chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(icc)))
     if dpi: chunks.append(_chunk(b"pHYs", struct.pack(">IIB", *(round(x/0.0254) for x in dpi), 1)))
     if exif: chunks.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
-    return b"".join([*chunks, _chunk(b"IDAT", zlib.compress(filtered)), _chunk(b"IEND", b"")])
+    return b"".join([*chunks, _chunk(b"IDAT", zlib.compress(filtered, 4)), _chunk(b"IEND", b"")])
 
 # %% ../nbs/01_picture.ipynb #6bc9c43e
 def _save_tiff16(path, pixels, icc, dpi):
@@ -325,9 +325,9 @@ def _save_tiff16(path, pixels, icc, dpi):
     across, down = (x/25.4 for x in dpi or (72, 72))
     image.tiffsave(str(path), compression="deflate", predictor="horizontal", xres=across, yres=down, resunit="inch")
 
-# %% ../nbs/01_picture.ipynb #291e75a5
+# %% ../nbs/01_picture.ipynb #a79af9a2
 def _save8(path, kind, pixels, quality, icc, exif, dpi):
-    own = dict(JPEG=dict(quality=quality, subsampling=0), WEBP=dict(quality=quality, lossless=quality == 100, exact=True),
+    own = dict(PNG=dict(compress_level=4), JPEG=dict(quality=quality, subsampling=0), WEBP=dict(quality=quality, lossless=quality == 100, exact=True),
                TIFF=dict(compression=None if exif else "tiff_adobe_deflate")) # Pillow compresses no TIFF that has EXIF details
     options = dict(icc_profile=icc, exif=exif, dpi=dpi, **own.get(kind, {}))
     Image.fromarray(pixels).save(path, format=kind, **{name: value for name, value in options.items() if value is not None})

@@ -91,6 +91,20 @@ def test_colours_under_transparent_pixels_are_kept(tmp_path):
     hidden = np.dstack([RGB, np.zeros_like(ALPHA)])
     np.testing.assert_array_equal(read_rgb8(saved(tmp_path/"a.png", Image.fromarray(hidden))), RGB)
 
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.webp"])
+def test_lossless_formats_give_back_every_level(tmp_path, name):
+    alpha = ALPHA//128*255
+    write_picture(tmp_path/name, RGB, PictureRest(alpha=alpha), quality=100)
+    pixels, rest = read_picture(tmp_path/name)
+    np.testing.assert_array_equal(pixels, RGB) # under transparent pixels too
+    np.testing.assert_array_equal(rest.alpha, alpha)
+
+def test_jpeg_keeps_colours_at_full_resolution(tmp_path):
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2], stripes[:, 1::2] = (200, 40, 40), (40, 40, 200)
+    write_picture(tmp_path/"a.jpg", stripes)
+    assert np.abs(read_rgb8(tmp_path/"a.jpg").astype(int) - stripes).mean() < 12
+
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.tif"])
 def test_pages_after_the_first_are_announced(tmp_path, name):
     first, second = Image.fromarray(RGB).convert("P" if name == "a.gif" else "RGB"), Image.fromarray(RGB[::-1].copy())
@@ -170,18 +184,24 @@ def test_dpi_travels_and_nonsense_is_dropped(tmp_path):
 
 # Colour profiles
 
+def xyz(values): return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v*65536)) for v in values)
+def curve(gamma): return b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma*256)) + b"\0\0"
+
 def rgb_profile(primaries, gamma):
-    "A minimal ICC profile (version 2) from primaries as XYZ (D50) columns and a gamma."
-    def xyz(values): return b"XYZ \0\0\0\0" + b"".join(struct.pack(">i", round(v*65536)) for v in values)
-    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(gamma*256)) + b"\0\0"
+    "A minimal ICC profile from primaries as XYZ (D50) rows and a gamma."
+    return profile(b"RGB ", {b"rXYZ": xyz(primaries[0]), b"gXYZ": xyz(primaries[1]), b"bXYZ": xyz(primaries[2]),
+                             b"rTRC": curve(gamma), b"gTRC": curve(gamma), b"bTRC": curve(gamma)})
+
+def grey_profile(gamma): return profile(b"GRAY", {b"kTRC": curve(gamma)})
+
+def profile(space, tags):
     text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"test\0" + bytes(78+8)
-    tags = {b"desc": text, b"wtpt": xyz((0.9642, 1, 0.8249)), b"rXYZ": xyz(primaries[0]), b"gXYZ": xyz(primaries[1]), b"bXYZ": xyz(primaries[2]),
-            b"rTRC": curve, b"gTRC": curve, b"bTRC": curve}
+    tags = {b"desc": text, b"wtpt": xyz((0.9642, 1, 0.8249)), **tags}
     table, body, at = b"", b"", 128 + 4 + 12*len(tags)
     for name, block in tags.items():
         block += bytes(-len(block) % 4)
         table, body, at = table + name + struct.pack(">II", at, len(block)), body + block, at + len(block)
-    head = struct.pack(">I4xI4s4s4s12x4s", at, 0x02400000, b"mntr", b"RGB ", b"XYZ ", b"acsp") + bytes(28) + xyz((0.9642, 1, 0.8249))[8:] + bytes(48)
+    head = struct.pack(">I4xI4s4s4s12x4s", at, 0x02400000, b"mntr", space, b"XYZ ", b"acsp") + bytes(28) + xyz((0.9642, 1, 0.8249))[8:] + bytes(48)
     return head + struct.pack(">I", len(tags)) + table + body
 
 ADOBE = (0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457)
@@ -235,6 +255,16 @@ def test_a_grey_picture_may_carry_a_profile_for_colours(tmp_path):
     icc = rgb_profile(ADOBE, 1.0)
     pixels = read_rgb8(saved(tmp_path/"a.png", grey(), icc_profile=icc))
     assert (np.ptp(pixels.astype(int), axis=-1) <= 2).all() and pixels[..., 0].mean() > grey().convert("F").resize((1, 1)).getpixel((0, 0)) + 20
+
+def test_a_grey_profile_is_heeded_with_and_without_alpha(tmp_path):
+    icc = grey_profile(1.8)
+    pixels, rest = read_picture(saved(tmp_path/"a.png", grey(), icc_profile=icc))
+    expected = (1.055*(np.asarray(grey())/255)**(1.8/2.4) - 0.055)*255
+    assert np.abs(pixels - expected[..., None])[:, 6:].max() < 1.6 and rest.icc == picture._srgb_profile() # lcms is coarse in the darks
+    assert np.abs(pixels[..., 0] - np.asarray(grey()).astype(int)).max() > 10
+    both, rest = read_picture(saved(tmp_path/"b.png", Image.merge("LA", [grey(), Image.fromarray(ALPHA)]), icc_profile=icc))
+    np.testing.assert_array_equal(both, pixels)
+    np.testing.assert_array_equal(rest.alpha, ALPHA)
 
 def test_a_useless_profile_is_announced_and_passed_over(tmp_path):
     for icc in (b"no profile", rgb_profile(ADOBE, 2.2)[:150]):
