@@ -79,7 +79,8 @@ def test_baselines_can_be_left_out(folders):
 
 @pytest.mark.parametrize("sr, high", [
     ("0010.png", "image_2400px_0010.png"), ("candidate_0010.png", "0010.png"), ("IMAGE_600PX_0010.png", "0010.png"),
-    ("boat_x4.png", "boat.png"), ("my.boat_x4.png", "my.boat.jpg"), ("bateau à voile_x4.png", "bateau à voile.png"), ("sub/boat.png", "boat.png")])
+    ("boat_x4.png", "boat.png"), ("my.boat_x4.png", "my.boat.jpg"), ("bateau à voile_x4.png", "bateau à voile.png"),
+    ("sub/boat.png", "boat.png")])
 def test_names_that_belong_together(tmp_path, sr, high):
     for folder, name in (("sr", sr), ("high", high)): write_picture(tmp_path/folder/name, picture(1))
     pairs, problems = match_pictures(tmp_path/"sr", tmp_path/"high")
@@ -113,6 +114,7 @@ def test_missing_and_unusable_pictures_count_zero_and_are_named(folders):
         assert any(row.file.endswith(name) and words in row.problem for row in scores.problems.itertuples()), name
         assert f"{name}: " in report
     assert len(scores.problems) == 3 and len(scores.worst()) == 1
+    assert f"{scores.table.ssim_paper_y[0]/3:.4f} (paper_y)" in report   # zeros count there as well
 
 
 @pytest.mark.parametrize("which", ["sr", "high", "low"])
@@ -124,7 +126,9 @@ def test_a_broken_file_is_named_and_the_rest_is_scored(folders, which, damage):
     assert [row.file for row in scores.problems.itertuples()] == [str(path)]
     row = scores.table.iloc[1]
     if which == "sr": assert row.ssim == 0 and row.bicubic_ssim > 0
-    if which == "high": assert math.isnan(row.ssim) and scores.means.ssim["these pictures"] == scores.table.ssim[[0, 2]].mean()
+    if which == "high":
+        assert math.isnan(row.ssim) and scores.means.ssim["these pictures"] == scores.table.ssim[[0, 2]].mean()
+        assert f"{scores.table.ssim_paper_y[[0, 2]].mean():.4f} (paper_y)" in str(scores)
     if which == "low": assert row.ssim > 0 and math.isnan(row.bicubic_ssim)
     assert scores.table.ssim[[0, 2]].min() > 0
 
@@ -151,7 +155,8 @@ def test_sizes_that_cannot_be_shrunk_or_are_smaller_than_the_window(tmp_path):
 def test_two_pictures_for_one_id(folders):
     write_picture(folders/"sr"/"0010.png", picture(10))
     scores = score(folders)
-    assert scores.table.ssim[0] == 0 and sorted(file.split("/")[-1] for file in scores.problems.file) == ["0010.png", "candidate_0010.png"]
+    assert scores.table.ssim[0] == 0
+    assert sorted(file.split("/")[-1] for file in scores.problems.file) == ["0010.png", "candidate_0010.png"]
     write_picture(folders/"high"/"0030.png", picture(30))
     with pytest.raises(ReportError, match="share an id") as caught: score(folders)
     assert sorted(file.split("/")[-1] for file in caught.value.report.file) == ["0030.png", "image_2400px_0030.png"]
@@ -184,3 +189,14 @@ def test_json_is_plain_and_has_no_nan(folders):
     assert report["ssim"] == scores.means.ssim["these pictures"] and report["baselines"]["lanczos"]["psnr"] > 0
     assert [row["psnr"] is None for row in report["pictures"]] == [True, True, False]
     assert report["problems"][0]["file"].endswith("image_2400px_0030.png")
+
+
+def test_the_listing_has_a_line_for_each_picture(folders):
+    (folders/"sr"/"candidate_0030.png").unlink()
+    scores = score(folders)
+    first, head, *rows = scores.listing().splitlines()
+    assert first == "by wang_rgb" and head.split() == ["picture", "PSNR", "dB", "SSIM", "bicubic", "lanczos", "back-projected"]
+    assert [row.split()[0] for row in rows] == ["0010", "0030", "0711"]
+    assert rows[0].split()[1:3] == [f"{scores.table.psnr[0]:.2f}", f"{scores.table.ssim[0]:.4f}"]
+    assert rows[1].split()[1:3] == ["-", "0.0000"] and rows[1].endswith("missing")
+    assert "bicubic" not in score(folders, baselines=False).listing()

@@ -75,7 +75,8 @@ def test_the_bytes_depend_on_the_pictures_alone(low, monkeypatch):
     finally: os.umask(before)
     assert Path("a.zip").read_bytes() == Path("b.zip").read_bytes()
     with ZipFile("a.zip") as archive:
-        assert {(entry.date_time, entry.create_system, entry.external_attr, entry.flag_bits) for entry in archive.infolist()} == {((1980, 1, 1, 0, 0, 0), 3, 0o644 << 16, 0)}
+        notes = {(entry.date_time, entry.create_system, entry.external_attr, entry.flag_bits) for entry in archive.infolist()}
+    assert notes == {((1980, 1, 1, 0, 0, 0), 3, 0o644 << 16, 0)}
     submit(low, "c.zip", lambda low: enlarge(low, kernel="nearest"), side=48)
     assert Path("c.zip").read_bytes() != Path("a.zip").read_bytes()
 
@@ -96,7 +97,8 @@ def test_a_stopped_run_goes_on_from_its_work_folder(low):
 
 def test_a_wrong_picture_in_the_work_folder_never_gets_into_an_archive(low):
     write_picture("work/candidate_0010.png", noise(1, 44))
-    with pytest.raises(ReportError, match="candidate_0010.png: is 44x44, expected 48x48"): submit(low, "a.zip", enlarge, side=48, work="work")
+    with pytest.raises(ReportError, match="candidate_0010.png: is 44x44, expected 48x48"):
+        submit(low, "a.zip", enlarge, side=48, work="work")
     assert not Path("a.zip").exists() and not list(Path().glob(".*"))
 
 
@@ -155,7 +157,8 @@ def test_missing_and_extra(members):
     assert problems_of(members) == [("test.zip", "holds 2 files, the test set has 3: a wrong number scores 0 as a whole"),
                                     ("candidate_0010.png", "is missing: it scores 0")]
     members["candidate_0011.png"] = members["candidate_0030.png"]
-    assert problems_of(members) == [("candidate_0011.png", "is no picture of the test set"), ("candidate_0010.png", "is missing: it scores 0")]
+    assert problems_of(members) == [("candidate_0011.png", "is no picture of the test set"),
+                                    ("candidate_0010.png", "is missing: it scores 0")]
 
 
 def test_an_empty_archive(members):
@@ -170,7 +173,8 @@ def test_a_folder_inside(members, folder):
 
 
 def test_an_entry_for_the_folder_itself(members):
-    assert problems_of({"submission/": b"", **members}) == [("submission/", "is a folder: the archive must be flat, or everything scores 0.0")]
+    assert problems_of({"submission/": b"", **members}) == [
+        ("submission/", "is a folder: the archive must be flat, or everything scores 0.0")]
 
 
 @pytest.mark.parametrize("hidden", ["__MACOSX/._candidate_0010.png", ".DS_Store", "._candidate_0010.png"])
@@ -179,7 +183,9 @@ def test_hidden_files_of_a_mac(members, hidden):
     assert found[0][1].startswith("holds 4 files") and found[1][0] == hidden and "hidden file" in found[1][1] and len(found) == 2
 
 
-@pytest.mark.parametrize("name", ["image_600px_0010.png", "0010.png", "image_600px_0010_x4.png", "Candidate_0010.png", "candidate_0010.PNG", "candidate_10.png", "candidate_0010.png ", "notes.txt"])
+@pytest.mark.parametrize("name", [
+    "image_600px_0010.png", "0010.png", "image_600px_0010_x4.png", "Candidate_0010.png", "candidate_0010.PNG", "candidate_10.png",
+    "candidate_0010.png ", "notes.txt"])
 def test_wrong_names(members, name):
     members[name] = members.pop("candidate_0010.png")
     found = problems_of(members)
@@ -201,7 +207,8 @@ def test_wrong_size(members, shape):
 
 
 @pytest.mark.parametrize("pixels, words", [
-    (np.zeros((48, 48), np.uint8), "8-bit grey,"), (np.zeros((48, 48, 4), np.uint8), "8-bit RGBA"), (np.zeros((48, 48, 2), np.uint8), "8-bit grey with alpha"),
+    (np.zeros((48, 48), np.uint8), "8-bit grey,"), (np.zeros((48, 48, 4), np.uint8), "8-bit RGBA"),
+    (np.zeros((48, 48, 2), np.uint8), "8-bit grey with alpha"),
     (np.zeros((48, 48), np.uint16), "16-bit grey"), (np.zeros((48, 48), bool), "1-bit grey")])
 def test_wrong_kind_of_picture(members, pixels, words):
     members["candidate_0030.png"] = encoded(pixels)

@@ -82,14 +82,15 @@ def _score_sr(path, high_path, high, protocol):
 
 def _size(pixels): return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
-# %% ../../nbs/challenge/50_score.ipynb #4737c394
+# %% ../../nbs/challenge/50_score.ipynb #9963657e
 def _score_baselines(low_path, high, protocol):
     if any(side % 4 for side in high.shape[:2]):
         return dict(low_problem=f"is {_size(high)}, no multiple of 4: no baselines for it")
     try: low = read_rgb8(low_path) if low_path else shrink(high)
     except PictureError as error: return dict(low_problem=f"{error} (no baselines for it)")
     if (low.shape[0]*4, low.shape[1]*4) != high.shape[:2]:
-        return dict(low_problem=f"is {_size(low)}, a quarter of the true picture is {high.shape[1]//4}x{high.shape[0]//4}: no baselines for it")
+        quarter = f"{high.shape[1]//4}x{high.shape[0]//4}"
+        return dict(low_problem=f"is {_size(low)}, a quarter of the true picture is {quarter}: no baselines for it")
     results = {name: function(low) for name, function in BASELINES.items()}
     return {f"{name}_{metric}": function(sr, high, protocol) for name, sr in results.items()
             for metric, function in dict(psnr=psnr, ssim=ssim).items()}
@@ -146,12 +147,13 @@ def _problems_of(table, pairs):
     hindered = table.low_problem != ""
     yield pd.DataFrame(dict(file=pairs.low.where(pairs.low != "", pairs.high)[hindered], problem=table.low_problem[hindered]))
 
-# %% ../../nbs/challenge/50_score.ipynb #d5554934
+# %% ../../nbs/challenge/50_score.ipynb #dd1ee9a2
 @patch(as_prop=True)
 def means(self:Scores)->pd.DataFrame: # Columns `psnr` (dB) and `ssim`, a row for the folder and one for each baseline
     "Mean numbers of the folder and of its rivals, by `protocol`."
     rows = {"these pictures": "", **{name.replace("_", "-"): f"{name}_" for name in BASELINES if f"{name}_ssim" in self.table}}
-    return pd.DataFrame({label: {metric: self.table[start + metric].mean() for metric in ("psnr", "ssim")} for label, start in rows.items()}).T
+    return pd.DataFrame([[self.table[start + metric].mean() for metric in ("psnr", "ssim")] for start in rows.values()],
+                        index=list(rows), columns=["psnr", "ssim"])
 
 # %% ../../nbs/challenge/50_score.ipynb #fd89e084
 @patch
@@ -161,16 +163,16 @@ def worst(self:Scores,
     "The scored pictures that came out least like the true ones."
     return self.table[self.table.problem == ""].nsmallest(n, "ssim")
 
-# %% ../../nbs/challenge/50_score.ipynb #dfac4614
+# %% ../../nbs/challenge/50_score.ipynb #d834f01a
 @patch
 def __str__(self:Scores):
     unusable = (self.table.problem != "") & self.table.ssim.notna()
-    n_scored = int((self.table.problem == "").sum())
-    lines = [f"{n_scored} of {len(self.table)} pictures scored by {self.protocol}", "", _aligned(self.means), "", *_about_baselines(self)]
-    others = [f"{self.table[column].fillna(0).mean():.4f} ({column.removeprefix('ssim_')})" for column in self.table if column.startswith("ssim_")]
-    if n_scored: lines.append(f"SSIM by the other protocols: {', '.join(others)}")
+    scored = self.table[self.table.problem == ""]
+    lines = [f"{len(scored)} of {len(self.table)} pictures scored by {self.protocol}", "", _aligned(self.means), "", *_about_baselines(self)]
+    if len(scored): lines.append(f"SSIM by the other protocols: {', '.join(_by_others(self.table))}")
     if unusable.any(): lines.append(_about_zeros(self, int(unusable.sum())))
-    if n_scored > 5: lines.append(f"Worst five by {self.protocol}: {', '.join(f'{row.id} {row.ssim:.4f}' for row in self.worst().itertuples())}")
+    if len(scored) > 5:
+        lines.append(f"Worst five by {self.protocol}: {', '.join(f'{row.id} {row.ssim:.4f}' for row in self.worst().itertuples())}")
     if len(self.problems): lines += ["", "Not as it should be:", *(f"  {row.file}: {row.problem}" for row in self.problems.itertuples())]
     return "\n".join(lines)
 
@@ -181,6 +183,11 @@ def _aligned(means):
     shown = means.rename(columns=dict(psnr="PSNR dB", ssim="SSIM"))
     return shown.to_string(formatters={"PSNR dB": "{:.2f}".format, "SSIM": "{:.4f}".format})
 
+def _by_others(table):
+    for column in (column for column in table if column.startswith("ssim_")):
+        counted = table[column].where(table.problem == "", 0)[table.ssim.notna()]
+        yield f"{counted.mean():.4f} ({column.removeprefix('ssim_')})"
+
 def _about_baselines(scores):
     if "bicubic_ssim" not in scores.table: return []
     return [f"The baselines start from the LR pictures in {scores.low_dir}." if scores.low_dir else
@@ -190,6 +197,17 @@ def _about_zeros(scores, count):
     alone = scores.table.ssim[scores.table.problem == ""].mean()
     return (f"{count} of the {len(scores.table)} could not be scored and count 0, by the challenge's rule; "
             f"over the others SSIM is {alone:.4f} ({scores.protocol})")
+
+# %% ../../nbs/challenge/50_score.ipynb #3b4848c4
+@patch
+def listing(self:Scores)->str: # Lines of text; a number that does not exist is a dash
+    "Every picture on a line: its PSNR and SSIM, SSIM of its rivals, and what is wrong with it."
+    rivals = {f"{name}_ssim": name.replace("_", "-") for name in BASELINES if f"{name}_ssim" in self.table}
+    names = dict(id="picture", psnr="PSNR dB", ssim="SSIM", **rivals, problem="")
+    shown = self.table[list(names)].rename(columns=names)
+    digits = {"PSNR dB": 2, "SSIM": 4} | dict.fromkeys(rivals.values(), 4)
+    for column, count in digits.items(): shown[column] = [f"{value:.{count}f}" if value == value else "-" for value in shown[column]]
+    return f"by {self.protocol}\n{shown.to_string(index=False)}"
 
 # %% ../../nbs/challenge/50_score.ipynb #6a749838
 @patch

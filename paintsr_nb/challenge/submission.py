@@ -96,17 +96,19 @@ def _png_problems(data, name, expected):
         try: read_picture(path, max_pixels=100_000_000)
         except PictureError as error: yield f"cannot be decoded ({str(error).replace(str(path), name)})"
 
-# %% ../../nbs/challenge/51_submission.ipynb #912e2429
+# %% ../../nbs/challenge/51_submission.ipynb #7af4f290
 def _archive_problems(path, label, lows, side):
     "Every fault of the archive `path`, called `label` in the report, as (file, problem)."
     try: archive = ZipFile(path)
-    except (BadZipFile, OSError, struct.error, ValueError) as error: return [(label, f"is no zip archive, or a damaged one ({error}): make it again")]
+    except (BadZipFile, OSError, struct.error, ValueError) as error:
+        return [(label, f"is no zip archive, or a damaged one ({error}): make it again")]
     with archive:
         entries = archive.infolist()
         files = [entry for entry in entries if not entry.is_dir()]
         found = [] if len(files) == len(lows) else [
             (label, f"holds {len(files)} files, the test set has {len(lows)}: a wrong number scores 0 as a whole")]
-        found += [(name, f"is in the archive {count} times") for name, count in Counter(entry.filename for entry in files).items() if count > 1]
+        counts = Counter(entry.filename for entry in files)
+        found += [(name, f"is in the archive {count} times") for name, count in counts.items() if count > 1]
         for entry in progress(entries, what="checking"):
             found += [(entry.filename, problem) for problem in _member_problems(archive, entry, lows, side)]
     present = {entry.filename.replace("\\", "/").split("/")[-1] for entry in files}
@@ -134,13 +136,13 @@ def check_submission(
     problems = [] if archive.suffix.lower() == ".zip" else [(archive.name, "must be named .zip")]
     return _report(problems + _archive_problems(archive, archive.name, lows, side))
 
-# %% ../../nbs/challenge/51_submission.ipynb #80b07b8a
+# %% ../../nbs/challenge/51_submission.ipynb #d104b923
 def submit(
     low_dir:str|Path, # Folder of the test set's LR pictures
     out:str|Path, # The zip file to write
     upscale, # Function: LR (H,W,3) uint8 → SR (4H,4W,3) uint8
     side:int|None=2400, # Rows and columns that every result must have; `None`: 4x its LR picture is enough
-    work:str|Path=None, # Folder that keeps the pictures, so that a stopped run goes on; what lies there is taken as it is. `None` keeps none
+    work:str|Path=None, # Folder that keeps the pictures, so that a stopped run goes on; what lies there is taken as it is
     overwrite:bool=False, # May `out` exist already?
 )->pd.DataFrame: # `file, result, status, seconds`; status is "made" or "kept"
     "Upscale a test set into a checked submission."
