@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Crop', 'draw_crop', 'cut_crop', 'CropDL', 'OpenPicture', 'sr_dls']
 
-# %% ../../nbs/data/14_patches.ipynb #5bbb7d98
+# %% ../../nbs/data/14_patches.ipynb #97f9fa76
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from fasttransform import Transform
 from ..core import random_at
 from .store import Store
 from ..figures import strip
+from ..picture import to_uint8
 
 # %% ../../nbs/data/14_patches.ipynb #9b9a2555
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class CropDL(TfmdDL):
         "LR, SR and HR crops of a batch side by side; gives the figure."
         return _sheet(b, out, max_n)
 
-# %% ../../nbs/data/14_patches.ipynb #c072d45b
+# %% ../../nbs/data/14_patches.ipynb #0a2a8f00
 def _centre(low, high, size):
     "The middle `size` LR pixels of both sides, or all where the picture is smaller."
     height, width = low.shape[:2]
@@ -130,9 +131,8 @@ def _sheet(batch, out, max_n):
     "Crops of a batch in rows, as one figure."
     from IPython.display import display
     def row(crops):
-        crops = torch.stack([crop.detach().cpu().float().as_subclass(torch.Tensor) for crop in crops[:max_n]])
-        crops = (crops.clamp(0, 1)*255 + 0.5).floor().byte().numpy().transpose(0, 2, 3, 1)
-        return np.concatenate(list(crops), axis=0)
+        crops = [crop.detach().cpu().float().permute(1, 2, 0).numpy() for crop in crops[:max_n]]
+        return np.concatenate([to_uint8(crop) for crop in crops])
     low, high = batch[0], batch[1]
     out = out[0] if isinstance(out, (tuple, list)) and len(out) == 1 else out
     pictures = dict(LR=row(low)) | (dict(SR=row(out)) if out is not None else {}) | dict(HR=row(high))

@@ -6,7 +6,7 @@
 __all__ = ['seed_everything', 'to_pictures', 'ScoreColumn', 'LossParts', 'EMACallback', 'averaged_weights', 'PrecisionCallback',
            'PreviewCallback', 'sr_learner']
 
-# %% ../../nbs/training/31_learner.ipynb #5e4a2073
+# %% ../../nbs/training/31_learner.ipynb #c8fae3e6
 import random
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from fastai.optimizer import Adam
 from torch import nn
 
 from ..metrics import psnr, ssim
-from ..picture import write_picture
+from ..picture import to_uint8, write_picture
 from .losses import SRLoss
 
 # %% ../../nbs/training/31_learner.ipynb #ce37c0f4
@@ -32,13 +32,13 @@ def seed_everything(
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
-# %% ../../nbs/training/31_learner.ipynb #2063421d
+# %% ../../nbs/training/31_learner.ipynb #d5473f28
 def to_pictures(
     batch, # (B,3,H,W) float, 0-1 where it is a picture
 )->list[np.ndarray]: # B pictures (H,W,3) uint8
     "Clamp, round half up: what would be written to a file."
     batch = batch.detach().float().cpu().as_subclass(torch.Tensor)
-    return list((batch.clamp(0, 1)*255 + 0.5).floor().byte().permute(0, 2, 3, 1).numpy())
+    return list(to_uint8(batch.permute(0, 2, 3, 1).numpy()))
 
 # %% ../../nbs/training/31_learner.ipynb #cb85eaa2
 class ScoreColumn(AvgMetric):
