@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -122,6 +123,14 @@ def test_a_file_of_another_version_is_answered(tmp_path):
         text = json.dumps(dict(arch=arch, arguments=arguments, scale=4, context=5, card={}))
         save_file(net.state_dict(), tmp_path/"m.safetensors", metadata=dict(paintsr_nb=text))
         with pytest.raises(UnsupportedModel, match=f"m.safetensors.*{match}"): load_model(tmp_path/"m.safetensors")
+
+
+def test_a_left_over_key_in_our_own_file_is_named(tmp_path):
+    net = make_generator("compact", num_filters=8, num_blocks=1)
+    save_model(tmp_path/"m.safetensors", net)
+    with safe_open(tmp_path/"m.safetensors", "pt") as file: header = file.metadata()
+    save_file(net.state_dict() | dict(gate=torch.zeros(2)), tmp_path/"m.safetensors", metadata=header)
+    with pytest.raises(ValueError, match="m.safetensors does not fit compact.*gate is left over"): load_model(tmp_path/"m.safetensors")
 
 
 # --- names --------------------------------------------------------------------------------------------------------

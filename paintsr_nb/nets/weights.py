@@ -125,12 +125,12 @@ def unwrap(
         state = {key.removeprefix(prefix): value for key, value in state.items()}
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, boxes
 
-# %% ../../nbs/nets/22_weights.ipynb #345f6317
+# %% ../../nbs/nets/22_weights.ipynb #9a5ddbb8
 def _fill(
     net:nn.Module, # A net, possibly on the `meta` device
     state:dict, # Key -> tensor
     path:str|Path, # Where the weights came from, for the message
-)->nn.Module: # The same net with these weights, in eval mode
+)->nn.Module: # The same net with these weights
     "Put these very tensors into a net, strictly: whatever does not fit is named."
     expected = net.state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in state]
@@ -141,7 +141,7 @@ def _fill(
         raise ValueError(f"{path} does not fit {net.arch} ({_size(net.arguments)}): {_some(wrong, '; ')}. "
                          "The file is incomplete, or was changed: look for another copy")
     net.load_state_dict(state, assign=True)
-    return net.eval()
+    return net
 
 def _shape(tensor): return "x".join(map(str, tensor.shape)) or "a number"
 
