@@ -216,6 +216,13 @@ def test_wrong_kind_of_picture(members, pixels, words):
     assert len(found) == 1 and words in found[0][1] and "expected 8-bit RGB" in found[0][1]
 
 
+def test_sixteen_bit_colour(members):
+    def chunk(kind, content): return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    header, rows = struct.pack(">IIBBBBB", 48, 48, 16, 2, 0, 0, 0), zlib.compress((b"\0" + bytes(48*6))*48)
+    members["candidate_0030.png"] = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    assert problems_of(members) == [("candidate_0030.png", "is 16-bit RGB, expected 8-bit RGB")]
+
+
 def test_a_palette(members):
     Image.fromarray(noise(1, 48)).quantize(16).save("palette.png")
     members["candidate_0030.png"] = Path("palette.png").read_bytes()
@@ -268,7 +275,7 @@ def test_an_encrypted_member(members):
         whole[place] |= 1
     Path("test.zip").write_bytes(whole)
     report = check_submission("test.zip", "low", side=48)
-    assert list(report.file) == ["candidate_0010.png"] and "is encrypted" in report.problem[0]
+    assert list(report.file) == ["candidate_0010.png"] and "without a password" in report.problem[0]
 
 
 def test_a_member_that_unpacks_to_far_too_much(members):
