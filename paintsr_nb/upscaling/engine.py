@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['PRECISE', 'to_levels', 'Mode', 'measure_modes', 'Upscaler', 'upscale', 'measure_context']
 
-# %% ../../nbs/upscaling/41_engine.ipynb #1b69c760
+# %% ../../nbs/upscaling/41_engine.ipynb #537cd5c5
 import copy, math, re, time, warnings
 from bisect import bisect_left
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MethodType
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -67,6 +68,20 @@ def _run(
     with torch.inference_mode(), exact, reduced:
         return net.to(memory_format=layout)(low.contiguous(memory_format=layout))
 
+# %% ../../nbs/upscaling/41_engine.ipynb #61f3b4c5
+def _prepared(
+    net:nn.Module, # Left as it is
+    device:torch.device, # Where it shall run
+)->nn.Module: # A copy in float32 and eval mode, whose first and last convolution stay in float32
+    "A net made ready to run in any mode."
+    net = copy.deepcopy(net).float().eval().requires_grad_(False).to(device)
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    for module in convolutions[:1] + convolutions[-1:]: module.forward = MethodType(_in_float32, module)
+    return net
+
+def _in_float32(self, x):
+    with torch.autocast(x.device.type, enabled=False): return type(self).forward(self, x.float())
+
 # %% ../../nbs/upscaling/41_engine.ipynb #039eb556
 def _rough_picture(
     side:int=64, # In pixels, a power of two
@@ -77,14 +92,14 @@ def _rough_picture(
         values += rng.normal(size=(cells, cells, 3)).repeat(side//cells, 0).repeat(side//cells, 1)/cells**0.5
     return (255*(0.5 + values/3)).clip(0, 255).astype(np.uint8)
 
-# %% ../../nbs/upscaling/41_engine.ipynb #f951f765
+# %% ../../nbs/upscaling/41_engine.ipynb #1c92ee0d
 def measure_modes(
     net:nn.Module, # Any net from (1,3,H,W) to a larger picture
     device:str|torch.device="cpu", # Where it shall run
     rounds:int=3, # Timings of each mode, taken in turn; the best counts
 )->dict[Mode,tuple[float,float]]: # Mode -> seconds, and largest difference from float32 on the CPU in levels of 255
     "Time and exactness of a net in each mode that the device knows."
-    net, device, pixels = copy.deepcopy(net).cpu(), torch.device(device), _rough_picture()
+    net, device, pixels = _prepared(net, "cpu"), torch.device(device), _rough_picture()
     seconds, reference = _timed(net, low := _to_tensor(pixels, "cpu"), PRECISE)
     if seconds < 0.1:   # too short to tell the modes apart
         low = _to_tensor(np.tile(pixels, (2, 2, 1)), "cpu")
@@ -159,7 +174,7 @@ def _tile_for(
     side = math.isqrt(max(0, memory//2//bytes_per_pixel)) - 2*context
     return min(_LARGEST_TILE, max(_SMALLEST_TILE, side))
 
-# %% ../../nbs/upscaling/41_engine.ipynb #7be1208b
+# %% ../../nbs/upscaling/41_engine.ipynb #22530cd5
 class Upscaler:
     "A net made ready on a device: call it with a picture and get the large one."
     def __init__(self,
@@ -174,7 +189,7 @@ class Upscaler:
         self.scale, self.context, self.step = net.scale, net.context, getattr(net, "step", 1)
         self.name = type(net).__name__ if net is model else str(model)
         self.device, self.tile, self.precise = _device(device), tile, precise
-        self.net = copy.deepcopy(net).float().eval().requires_grad_(False).to(self.device)
+        self.net = _prepared(net, self.device)
         self._known = _known_of(model)
 
     def __repr__(self):
