@@ -279,7 +279,11 @@ class Viewer {
     on(this.stage, "pointerleave", () => this.leave())
     on(this.stage, "dblclick", (event) => this.twice(event))
     this.watch = new ResizeObserver((entries) => this.measureStage(entries[0]))
-    this.watch.observe(this.canvas)
+    try {
+      this.watch.observe(this.canvas, { box: "device-pixel-content-box" })   // also told when the window moves to a finer screen
+    } catch {
+      this.watch.observe(this.canvas)
+    }
     this.redraw = () => this.later()
     this.model.on("change:view", this.redraw)
     this.pictures.listeners.add((this.tell = () => this.showScores()))
