@@ -322,3 +322,17 @@ def test_other_names_and_absent_files(members):
     shutil.copy("good.zip", "good.tar")
     assert list(check_submission("good.tar", "low", side=48).problem) == ["must be named .zip"]
     with pytest.raises(FileNotFoundError, match="zip that you want to send"): check_submission("nowhere.zip", "low", side=48)
+
+
+# ---- real pictures
+
+@pytest.mark.shared
+def test_real_pictures_of_the_challenge_become_a_submission(data):
+    with pytest.raises(ReportError) as caught: expected_pictures(data/"lr600")
+    assert sorted(Path(file).name for file in caught.value.report.file) == sorted(path.name for path in (data/"lr600").glob("artquiz_*"))
+    real = sorted((data/"lr600").glob("candidate_*.png"))[:2]
+    Path("real").mkdir()
+    for path in real: shutil.copy(path, "real")
+    report = submit("real", "a.zip", enlarge)
+    assert list(report.result) == [path.name for path in real]
+    assert not len(check_submission("a.zip", "real"))
