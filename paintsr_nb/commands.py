@@ -114,7 +114,7 @@ def paintsr_upscale(
     print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     return int(len(failed) > 0)
 
-# %% ../nbs/90_commands.ipynb #55691883
+# %% ../nbs/90_commands.ipynb #cb3ffb39
 @command
 def paintsr_score(
     sr_dir:str, # Folder of upscaled pictures
@@ -128,7 +128,7 @@ def paintsr_score(
     from paintsr_nb.challenge.score import score_folders
     from paintsr_nb.core import write_json
     scores = score_folders(sr_dir, hr_dir, low, protocol, baselines=not no_baselines)
-    print(scores.table.drop(columns=["sr", "high"]).round(4).to_string(index=False), "", scores, sep="\n")
+    print(scores.listing(), "", scores, sep="\n")
     if json: write_json(json, scores.as_dict())
     return int(len(scores.problems) > 0)
 
@@ -160,7 +160,7 @@ def paintsr_check(
     print(f"{archive}: {len(problems)} violations" if len(problems) else f"{archive}: keeps every rule")
     return int(len(problems) > 0)
 
-# %% ../nbs/90_commands.ipynb #b6b7073c
+# %% ../nbs/90_commands.ipynb #73e523ea
 @command
 def paintsr_demo(
     out:str="demo", # Folder for the page and the pictures
@@ -183,6 +183,6 @@ def paintsr_demo(
             for name, picture in progress(rivals.items(), what="scoring")]
     table = pd.DataFrame(rows)
     for name, picture in progress(dict(LR=painting.low, SR=sr, HR=painting.high).items(), what="writing"): write_picture(f"{out}/{name}.png", picture)
-    page = compare(painting.low, sr, painting.high).save_html(
-        f"{out}/index.html", title=painting.title, scores=table, note=f"Scores by protocol wang_rgb against the true picture. A painting made from a {painting.licence}.")
+    page = compare(painting.low, sr, painting.high, view=dict(zoom=1, x=1330, y=740)).save_html(
+        f"{out}/index.html", title=painting.title, scores=table, note=f"Scores by protocol wang_rgb against the true picture. Painted {painting.licence}.")
     print(table.round(4).to_string(index=False), page, sep="\n")
