@@ -12,13 +12,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-# %% ../nbs/04_figures.ipynb #7d784151
+# %% ../nbs/04_figures.ipynb #68405f6f
 class Sheet(Figure):
     "A matplotlib figure that a notebook shows as PNG or JPEG, whichever is smaller."
     def _image(self):
         files = {"image/png": io.BytesIO(), "image/jpeg": io.BytesIO()}
         self.savefig(files["image/png"], format="png")
-        self.savefig(files["image/jpeg"], format="jpeg", pil_kwargs=dict(quality=90, subsampling=0))
+        self.savefig(files["image/jpeg"], format="jpeg", pil_kwargs=dict(quality=86, subsampling=0))
         kind = min(files, key=lambda name: len(files[name].getvalue()))
         return kind, files[kind].getvalue()
 

@@ -1,0 +1,119 @@
+"Sample paintings: the packaged files, the lazy loading, and the renderer's promises."
+import sys
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_fill_holes
+
+from paintsr_nb import samples as room
+from paintsr_nb.core import random_at
+from paintsr_nb.metrics import psnr
+from paintsr_nb.picture import picture_size, read_rgb8
+from paintsr_nb.resize import enlarge, resize, shrink
+from paintsr_nb.samples import SAMPLES, paint, render_samples, sample_photo, samples
+
+PICTURES = files("paintsr_nb")/"pictures"
+QUICK = dict(side=120, brushes=(12, 6, 3))
+
+
+def coarse(picture, side=12): return resize(picture.astype(np.float32), side, side, "box")
+
+
+def test_the_packaged_files():
+    found = sorted(path for path in PICTURES.iterdir() if path.name.endswith(".jpg"))
+    assert [path.name for path in found] == sorted(f"{name}.jpg" for name in SAMPLES)
+    assert {picture_size(path) for path in found} == {(2400, 2400)}
+    sizes = [path.stat().st_size for path in found]
+    assert max(sizes) <= 1.4e6 and sum(sizes) < 6e6
+
+
+def test_every_picture_has_its_source_and_terms():
+    readme = (PICTURES/"README.md").read_text(encoding="utf-8")
+    for name in SAMPLES:
+        row, = [line for line in readme.splitlines() if line.startswith(f"| `{name}.jpg`")]
+        assert "CC" in row or "public domain" in row
+
+
+def test_only_what_is_asked_for_is_decoded(monkeypatch):
+    opened = []
+    def small(path):
+        opened.append(path.name)
+        return np.zeros((8, 8, 3), np.uint8)
+    monkeypatch.setattr(room, "read_rgb8", small)
+    assert [sample.id for sample in samples(["rocket", "cat"])] == ["rocket", "cat"]
+    assert [sample.id for sample in samples("cat")] == ["cat"]
+    assert opened == ["rocket.jpg", "cat.jpg", "cat.jpg"]
+    assert len(samples()) == len(SAMPLES)
+    assert samples([]) == []
+
+
+def test_low_is_high_shrunk_and_leaves_something_to_win():
+    sample, = samples(["dahlia"])
+    np.testing.assert_array_equal(sample.low, shrink(sample.high))
+    part = sample.high[1000:1400, 1000:1400]
+    assert 20 < psnr(enlarge(shrink(part)), part) < 34
+
+
+@pytest.mark.parametrize("names", [["mona_lisa"], ["cat", "mona_lisa"], "mona_lisa"])
+def test_unknown_names_list_the_known(names):
+    with pytest.raises(ValueError, match="no sample painting mona_lisa: choose from dahlia, pagoda, espresso, cat, rocket"): samples(names)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_each_painting_shows_its_photograph(name):
+    seen, meant = coarse(read_rgb8(PICTURES/f"{name}.jpg")), coarse(room._scene(sample_photo(name), 240))
+    assert np.abs(seen - meant).mean() < 6
+
+
+def test_painting_is_a_function_of_photograph_and_seed():
+    photo = sample_photo("cat")[80:200, 50:170]
+    first = paint(photo, **QUICK)
+    np.testing.assert_array_equal(first, paint(photo, **QUICK))
+    assert (first != paint(photo, seed=1, **QUICK)).mean() > 0.5
+
+
+@pytest.mark.parametrize("shape", [(8, 9, 3), (8, 8), (8, 8, 4)])
+def test_a_photograph_must_be_square_and_coloured(shape):
+    with pytest.raises(ValueError, match="cut it to a square first"): paint(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("side", [37, 64])
+def test_any_side_can_be_painted(side):
+    assert paint(np.full((5, 5, 3), 90, np.uint8), side=side, brushes=(20, 3)).shape == (side, side, 3)
+
+
+def test_a_bent_stroke_has_no_pinholes():
+    turn = np.linspace(0, 0.9, 9)
+    points = np.stack([30 + 100*np.sin(turn), 20 + 100*(1 - np.cos(turn))], -1).astype(np.float32)[:, None]
+    step = np.linalg.norm(points[1] - points[0])
+    stroke = room._Strokes(points, np.array([8]), np.zeros((1, 3), np.float32), 2*step, random_at(0))
+    place, _, u, v, _ = room._cover(stroke, 128, np.zeros((1024, 512), np.float32))
+    mask = np.zeros(128*128, bool)
+    mask[place] = True
+    mask = mask.reshape(128, 128)
+    assert mask.sum() > step*8*step*2
+    np.testing.assert_array_equal(mask, binary_fill_holes(mask))
+    assert np.abs(v).max() < 2.6*step and u.max() < 8.5*step
+
+
+def test_the_later_stroke_lies_on_top():
+    line = np.stack([np.full(9, 32.0), np.arange(9)*5.0 + 10], -1).astype(np.float32)
+    points = np.stack([line, line + np.float32([3, 0])], 1)
+    strokes = room._Strokes(points, np.array([8, 8]), np.zeros((2, 3), np.float32), 10, random_at(0))
+    place, owner, *_ = room._cover(strokes, 64, room._streaks(random_at(0)))
+    top = np.full(64*64, -1)
+    top[place] = owner
+    assert (top.reshape(64, 64)[33:40, 25:40] == 1).all() and (top.reshape(64, 64)[24, 25:40] == 0).all()
+
+
+def test_without_the_photographs_there_is_advice(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(ImportError, match=r"install paintsr_nb\[dev\]"): sample_photo("cat")
+
+
+@pytest.mark.slow
+def test_a_packaged_painting_can_be_painted_again(tmp_path):
+    path, = render_samples(tmp_path, ["cat"])
+    again, packaged = (read_rgb8(picture).astype(int) for picture in (path, PICTURES/"cat.jpg"))
+    assert np.abs(again - packaged).mean() < 3
