@@ -102,6 +102,13 @@ def test_half_precision_nets_come_back_in_float32(tmp_path):
     assert {p.dtype for p in load_model(tmp_path/"m.safetensors").parameters()} == {torch.float32}
 
 
+def test_the_layout_in_memory_does_not_matter(tmp_path):
+    net = make_generator("compact", num_filters=8, num_blocks=1)
+    save_model(tmp_path/"a.safetensors", net)
+    save_model(tmp_path/"b.safetensors", net.to(memory_format=torch.channels_last))
+    assert (tmp_path/"a.safetensors").read_bytes() == (tmp_path/"b.safetensors").read_bytes()
+
+
 def test_numbers_of_numpy_and_torch_are_plain_in_the_card(tmp_path):
     net = make_generator("compact", num_filters=8, num_blocks=1)
     save_model(tmp_path/"m.safetensors", net, dict(psnr=np.float32(1.5), steps=np.int64(7), loss=torch.tensor(0.5)))
@@ -262,6 +269,12 @@ def test_esrgan_for_2x_in_the_first_layout_goes_to_spandrel(tmp_path):
         for kind in ("weight", "bias"):
             value = state.pop(f"{old}.{kind}")
             if new: state[f"{new}.{kind}"] = value
+    assert load_model(saved(tmp_path/"m.pth", state)).scale == 2
+
+
+def test_esrgan_for_2x_without_the_second_doubling_goes_to_spandrel(tmp_path):
+    state = in_dialect(rrdb(growth=32, num_blocks=1), "ESRGAN")
+    for kind in ("weight", "bias"): del state[f"upconv2.{kind}"]
     assert load_model(saved(tmp_path/"m.pth", state)).scale == 2
 
 
