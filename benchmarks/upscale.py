@@ -37,7 +37,7 @@ def main(
     picture:str=None, # LR picture; the first sample painting if left out
     side:int=600, # Largest side of the part of it that is upscaled, in LR pixels
     rounds:int=5, # How often each way is timed
-    tile:int=None, # Largest side of a tile; as memory allows if left out
+    tile:int=None, # Largest side of a tile; by memory and cache if left out
     device:str="cpu", # Where both run
 ):
     "Ratio of the engine's time to plain PyTorch's."

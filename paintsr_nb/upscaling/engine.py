@@ -92,17 +92,17 @@ def _rough_picture(
         values += rng.normal(size=(cells, cells, 3)).repeat(side//cells, 0).repeat(side//cells, 1)/cells**0.5
     return (255*(0.5 + values/3)).clip(0, 255).astype(np.uint8)
 
-# %% ../../nbs/upscaling/41_engine.ipynb #1c92ee0d
+# %% ../../nbs/upscaling/41_engine.ipynb #5184519f
 def measure_modes(
     net:nn.Module, # Any net from (1,3,H,W) to a larger picture
     device:str|torch.device="cpu", # Where it shall run
-    rounds:int=3, # Timings of each mode, taken in turn; the best counts
+    rounds:int=2, # Timings of each mode, taken in turn; the best counts
 )->dict[Mode,tuple[float,float]]: # Mode -> seconds, and largest difference from float32 on the CPU in levels of 255
     "Time and exactness of a net in each mode that the device knows."
     net, device, pixels = _prepared(net, "cpu"), torch.device(device), _rough_picture()
     seconds, reference = _timed(net, low := _to_tensor(pixels, "cpu"), PRECISE)
     if seconds < 0.1:   # too short to tell the modes apart
-        low = _to_tensor(np.tile(pixels, (2, 2, 1)), "cpu")
+        low = _to_tensor(np.tile(pixels, (1, 2, 1)), "cpu")
         reference = _run(net, low)
     net, low = net.to(device), low.to(device)
     measured = {}
@@ -122,17 +122,17 @@ def _timed(net, low, mode):
     result.sum().item()   # a number on the host: whatever was queued on a GPU is done
     return time.perf_counter() - start, result
 
-# %% ../../nbs/upscaling/41_engine.ipynb #18a89670
+# %% ../../nbs/upscaling/41_engine.ipynb #d4cd8ab7
 _LEVELS_OFF = 1 # A mode may differ from float32 by this much on the rough picture, in levels of 255
-_WORTH_IT = 1.3 # How many times as fast bfloat16 must be
+_WORTH_IT = 1.3 # How many times as fast another number format or another layout must be
 
 def _best_mode(
     measured:dict, # What `measure_modes` gave
 )->Mode|None: # `None`: the device gets even float32 wrong
-    "The fastest mode that is near enough to float32; bfloat16 only where it is clearly faster."
-    handicap = {torch.float32: 1, torch.bfloat16: _WORTH_IT}
-    near = {mode: seconds*handicap[mode.dtype] for mode, (seconds, off) in measured.items() if off <= _LEVELS_OFF}
-    return min(near, key=near.get, default=None)
+    "The fastest mode that is near enough to float32; what is unusual must be clearly faster."
+    unusual = {mode: (mode.dtype == torch.bfloat16) + (not mode.channels_last) for mode in measured}
+    weighed = {mode: seconds*_WORTH_IT**unusual[mode] for mode, (seconds, off) in measured.items() if off <= _LEVELS_OFF}
+    return min(weighed, key=weighed.get, default=None)
 
 # %% ../../nbs/upscaling/41_engine.ipynb #0c19a382
 def _bytes_per_pixel(
@@ -161,26 +161,29 @@ def _free_memory(
 
 def _text(path): return Path(path).read_text() if Path(path).exists() else ""
 
-# %% ../../nbs/upscaling/41_engine.ipynb #23899a11
+# %% ../../nbs/upscaling/41_engine.ipynb #8db55ba6
 _LARGEST_TILE = 1024 # Side in LR pixels; beyond it hardly anything is saved, and a bar would stand still
 _SMALLEST_TILE = 16
+_CACHE = 2**26 # Predicted bytes that a CPU works on at full speed
 
 def _tile_for(
     memory:int, # Free bytes
     bytes_per_pixel:int, # Of the net, for an LR pixel
     context:int, # LR pixels around a tile
+    on_cpu:bool=True, # Is there a cache to stay in?
 )->int: # Side of a tile's core, in LR pixels
-    "The largest tile that half of the free memory holds with its context."
-    side = math.isqrt(max(0, memory//2//bytes_per_pixel)) - 2*context
-    return min(_LARGEST_TILE, max(_SMALLEST_TILE, side))
+    "The largest tile that half of the free memory holds with its context, or the cache, if that is not too small."
+    fits, cached = (math.isqrt(size//bytes_per_pixel) - 2*context for size in (memory//2, _CACHE))
+    best = cached if on_cpu and cached > 10*context else _LARGEST_TILE
+    return max(_SMALLEST_TILE, min(best, fits))
 
-# %% ../../nbs/upscaling/41_engine.ipynb #22530cd5
+# %% ../../nbs/upscaling/41_engine.ipynb #d08290a2
 class Upscaler:
     "A net made ready on a device: call it with a picture and get the large one."
     def __init__(self,
         model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
         device:str|torch.device=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
-        tile:int=None, # Largest side of a tile, in LR pixels; `None`: as large as memory allows
+        tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
         precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     ):
         if tile is not None and tile < 1:
@@ -194,7 +197,7 @@ class Upscaler:
 
     def __repr__(self):
         mode = PRECISE if self.precise else self._known.get(self.device, "mode not measured yet")
-        tile = f"{self.tile} px" if self.tile else "by memory"
+        tile = f"{self.tile} px" if self.tile else "by memory and cache"
         return f"Upscaler({self.name}: x{self.scale}, context {self.context} px, {self.device}, {mode}, tile {tile})"
 
     @property
@@ -231,7 +234,7 @@ def _check_net(net):
                         "(LR pixels that a pixel of the result looks around itself; `measure_context` tells)")
     return net
 
-# %% ../../nbs/upscaling/41_engine.ipynb #4819600b
+# %% ../../nbs/upscaling/41_engine.ipynb #536741ed
 @patch
 def plan(self:Upscaler,
     height:int, # Of the picture, in LR pixels
@@ -239,7 +242,7 @@ def plan(self:Upscaler,
 )->list: # Tiles, see `plan_tiles`
     "The tiles that a picture of this size goes through in."
     if "bytes" not in self._known: self._known["bytes"] = _bytes_per_pixel(self.net)
-    tile = self.tile or _tile_for(_free_memory(self.device), self._known["bytes"], self.context)
+    tile = self.tile or _tile_for(_free_memory(self.device), self._known["bytes"], self.context, self.device.type == "cpu")
     return plan_tiles(height, width, tile, self.context, self.step)
 
 # %% ../../nbs/upscaling/41_engine.ipynb #cddae2eb

@@ -91,14 +91,14 @@ def upscale_file(
     sr = upscaler(_fill_unseen(pixels, rest.alpha), on_tile=on_tile)
     write_picture(output, sr, rest.enlarged(upscaler.scale, alpha))
 
-# %% ../../nbs/upscaling/42_folder.ipynb #a7978800
+# %% ../../nbs/upscaling/42_folder.ipynb #f6f5ee24
 def upscale_files(
     paths, # A picture file or a folder, or a list of them; folders are searched with their subfolders
     out:str|Path, # Folder for the results; the tree of each folder is mirrored in it
     model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
     overwrite:bool=False, # Make results anew that are there already?
     device:str=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
-    tile:int=None, # Largest side of a tile, in LR pixels; `None`: as large as memory allows
+    tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
     precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     show_progress:bool=True, # Show a bar over the pictures?
 )->pd.DataFrame: # Columns file, output, status ("done", "kept" or "failed"), reason, seconds; a row a picture
