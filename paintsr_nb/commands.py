@@ -34,7 +34,7 @@ def _hyphens(word):
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value
 
-# %% ../nbs/90_commands.ipynb #5a7d34ea
+# %% ../nbs/90_commands.ipynb #cad6e8a9
 @command
 def paintsr_prepare(
     raw:str=None, # The challenge's raw tree: a folder or a zip
@@ -44,8 +44,8 @@ def paintsr_prepare(
     skip_bad:bool=False, # Go on without the pictures that cannot be used?
     halve:str=None, # Text or CSV file that lists HR pictures to halve first
     prune:bool=False, # Take pictures out of the store that are not in this input?
-    valid:float=0.1, # Share of the pictures kept for validation
-    seed:int=42, # Another seed gives another split
+    valid:float=None, # Share of the pictures kept for validation; 0.1 in a new store
+    seed:int=None, # Another seed gives another split; 42 in a new store
     n_workers:int=None, # Processes; all cores where it is not given
 ):
     "Check every picture and decode them into a store to train from; bad ones are listed before anything is written."
@@ -53,7 +53,7 @@ def paintsr_prepare(
     folders = high[0] if high and len(high) == 1 else high
     store = prepare(out, raw, low, folders, skip_bad, halve, prune, valid, seed, n_workers)
     for file, problem in zip(store.skipped["file"], store.skipped["problem"]): print(f"left out: {file}: {problem}")
-    print(f"{store}\n{store.changed} pictures written or removed" if store.changed else f"{store}\nnothing to do: the store has all of it already")
+    print(store, store.summary, sep="\n")
 
 # %% ../nbs/90_commands.ipynb #f7f2dffd
 @command
