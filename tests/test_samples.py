@@ -15,6 +15,14 @@ from paintsr_nb.samples import SAMPLES, paint, render_samples, sample_photo, sam
 
 PICTURES = files("paintsr_nb")/"pictures"
 QUICK = dict(side=120, brushes=(12, 6, 3))
+LEVELS = [[128, 99, 88, 75, 95, 129, 107, 143],
+          [137, 83, 107, 56, 50, 84, 133, 130],
+          [142, 94, 91, 31, 73, 55, 130, 138],
+          [109, 111, 96, 83, 91, 54, 115, 150],
+          [103, 111, 119, 98, 73, 55, 91, 147],
+          [107, 108, 107, 125, 126, 92, 78, 128],
+          [102, 102, 100, 109, 113, 101, 78, 101],
+          [120, 105, 107, 111, 118, 104, 86, 83]]
 
 
 def coarse(picture, side=12): return resize(picture.astype(np.float32), side, side, "box")
@@ -71,6 +79,19 @@ def test_painting_is_a_function_of_photograph_and_seed():
     first = paint(photo, **QUICK)
     np.testing.assert_array_equal(first, paint(photo, **QUICK))
     assert (first != paint(photo, seed=1, **QUICK)).mean() > 0.5
+
+
+def test_small_brushes_come_closer_to_the_scene():
+    photo = sample_photo("cat")[80:200, 120:240]
+    scene = room._scene(photo, 160)
+    off = [np.abs(paint(photo, side=160, brushes=(24, 10, 4)[:n]) - scene).mean() for n in (1, 2, 3)]
+    assert off[0] > 1.2*off[1] > 1.44*off[2]
+
+
+def test_the_renderer_still_paints_as_it_did_for_the_package():
+    "Coarse levels of a small painting. Where this changes on purpose, write the packaged pictures anew with `render_samples`."
+    seen = coarse(paint(sample_photo("cat")[80:200, 50:170], **QUICK).mean(2), 8)
+    assert np.abs(seen - LEVELS).mean() < 0.8
 
 
 @pytest.mark.parametrize("shape", [(8, 9, 3), (8, 8), (8, 8, 4)])
