@@ -34,7 +34,7 @@ def _hyphens(word):
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value
 
-# %% ../nbs/90_commands.ipynb #cad6e8a9
+# %% ../nbs/90_commands.ipynb #b5672642
 @command
 def paintsr_prepare(
     raw:str=None, # The challenge's raw tree: a folder or a zip
@@ -53,7 +53,7 @@ def paintsr_prepare(
     folders = high[0] if high and len(high) == 1 else high
     store = prepare(out, raw, low, folders, skip_bad, halve, prune, valid, seed, n_workers)
     for file, problem in zip(store.skipped["file"], store.skipped["problem"]): print(f"left out: {file}: {problem}")
-    print(store, store.summary, sep="\n")
+    print(store.summary)
 
 # %% ../nbs/90_commands.ipynb #f7f2dffd
 @command

@@ -68,7 +68,7 @@ def test_prepare_names_every_fault_before_it_writes(tmp_path, painting):
     for name in ("alone.png", "odd.png", "torn.png"): assert name in report
     assert not (tmp_path/"store"/"manifest.json").exists()
     done = run("paintsr_prepare", *folders, "--skip_bad")
-    assert "1 pictures" in done.stdout and done.stdout.count("left out") == 3
+    assert "1 pictures" in done.stdout and done.stdout.count("left out:") == 3 and "3 faulty files left out" in done.stdout
 
 
 def test_upscale_keeps_going_and_keeps_results(tmp_path, painting, model):
