@@ -83,7 +83,7 @@ def strip(
         axes.set_title(label, fontsize=11, pad=6)
     return figure
 
-# %% ../nbs/04_figures.ipynb #f7b2a956
+# %% ../nbs/04_figures.ipynb #719e27f2
 def before_after(
     low:np.ndarray, # LR picture (H,W,3) uint8
     sr:np.ndarray, # Upscaled picture
@@ -103,7 +103,8 @@ def before_after(
     figure = Sheet(figsize=(total/100, (tall+head)/100), dpi=100, facecolor="white")
     axes = figure.add_axes((0, 0, first/total, tall/(tall+head)))
     _draw(axes, whole, whole.shape[0], (0, 0, *whole.shape[:2]), first)
-    axes.add_patch(Rectangle((left, top), crop_width, crop_height, fill=False, edgecolor="white", linewidth=2))
+    for colour, line in (("black", 4), ("white", 2)):   # to be seen on light and on dark paint
+        axes.add_patch(Rectangle((left, top), crop_width, crop_height, fill=False, edgecolor=colour, linewidth=line))
     axes.set_title(labels[0], fontsize=12, pad=7)
     for place, (label, pixels) in enumerate(shown.items()):
         axes = figure.add_axes(((first + gap + place*(width+gap))/total, 0, width/total, tall/(tall+head)))

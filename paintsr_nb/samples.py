@@ -104,7 +104,7 @@ def _scene(photo, side, rounds=2):
     tone = tone + 0.24*tone*(1 - tone)*(2*tone - 1)
     return (np.float32([16, 14, 20])*(1 - tone) + np.float32([250, 248, 243])*tone).astype(np.float32)
 
-# %% ../nbs/05_samples.ipynb #8663a18f
+# %% ../nbs/05_samples.ipynb #fdd0ef21
 def _difference(scene, canvas):
     return np.abs(scene - canvas).sum(2)/(0.5 + scene.mean(2)/255)
 
@@ -112,7 +112,8 @@ def _starts(error, cell, threshold, rng):
     "Places (n,2), in random order, of the greatest `error` in every cell with a mean above `threshold`."
     top, left = rng.integers(cell, size=2)
     rows, columns = max(len(error) - top, 0)//cell, max(len(error) - left, 0)//cell
-    cells = error[top:top+rows*cell, left:left+columns*cell].reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows*columns, cell*cell)
+    whole = error[top:top+rows*cell, left:left+columns*cell]
+    cells = whole.reshape(rows, cell, columns, cell).swapaxes(1, 2).reshape(rows*columns, cell*cell)
     chosen = np.flatnonzero(cells.mean(1) > threshold)
     worst = cells[chosen].argmax(1)
     places = np.stack([chosen//columns*cell + worst//cell + top, chosen%columns*cell + worst%cell + left], -1)
@@ -256,12 +257,13 @@ def _light(canvas, thickness, weave):
     seen = canvas*(1 + 0.2*shade) + 5*shade + 22*np.clip(shade - 0.35, 0, 1)
     return to_uint8(gaussian_filter(seen, (0.55, 0.55, 0))/255)
 
-# %% ../nbs/05_samples.ipynb #412751d0
+# %% ../nbs/05_samples.ipynb #586fc6f5
 def _plan(scene, canvas, radius, calm, rng, everywhere=False, bare=False):
     "The strokes of one layer, or `None` where nothing is left to do."
     factor = max(f for f in (1, 2, 4, 8, 16) if f == 1 or (f <= radius/4 and len(scene) % f == 0))
     small, r = len(scene)//factor, radius/factor
-    target, now = (gaussian_filter(picture.reshape(small, factor, small, factor, 3).mean((1, 3)), (0.5*r, 0.5*r, 0)) for picture in (scene, canvas))
+    target, now = (gaussian_filter(picture.reshape(small, factor, small, factor, 3).mean((1, 3)), (0.5*r, 0.5*r, 0))
+                   for picture in (scene, canvas))
     if bare: now = np.full_like(now, -1e4)
     cell = max(2, round(2*r if everywhere else 1.25*r if radius > 30 else r))
     start = _starts(_difference(target, now), cell, 0 if everywhere else 40, rng)
@@ -271,7 +273,7 @@ def _plan(scene, canvas, radius, calm, rng, everywhere=False, bare=False):
     keep = n_steps > 0
     return _Strokes(points[:, keep]*np.float32(factor), n_steps[keep], colour[keep], radius, rng) if keep.any() else None
 
-# %% ../nbs/05_samples.ipynb #92a9bf7f
+# %% ../nbs/05_samples.ipynb #9e81fa41
 BRUSHES = (90, 48, 26, 14, 7, 3.5)
 
 def paint(
@@ -288,7 +290,8 @@ def paint(
     thickness = np.zeros((side, side), np.float32)
     for number, radius in enumerate(brushes):
         for again in range(3 if number == 0 else 2):
-            strokes = _plan(scene, canvas, radius, calm, random_at(seed, 1, number, again), everywhere=number == 0, bare=number + again == 0)
+            rng = random_at(seed, 1, number, again)
+            strokes = _plan(scene, canvas, radius, calm, rng, everywhere=number == 0, bare=number + again == 0)
             if strokes is not None: _lay(canvas, thickness, strokes, sheet)
     return _light(canvas, thickness, _weave(side, random_at(seed, 2)))
 
