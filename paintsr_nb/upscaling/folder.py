@@ -116,7 +116,7 @@ def upscale_files(
             _move(bar, len(rows))
     return pd.DataFrame(rows, columns=["file", "output", "status", "reason", "seconds"])
 
-# %% ../../nbs/upscaling/42_folder.ipynb #a658f070
+# %% ../../nbs/upscaling/42_folder.ipynb #cbcca27b
 def _attempt(path, output, upscaler, bar, before):
     "Status and reason of one picture, whatever happens to it; the reason of one that is done is what was noted on the way."
     if bar: bar.set_postfix_str(path.name)
@@ -129,5 +129,5 @@ def _attempt(path, output, upscaler, bar, before):
 
 def _move(bar, pictures):
     if bar is None: return
-    bar.n = round(pictures, 2)
+    bar.n = round(pictures, 2) if pictures % 1 else int(pictures)
     bar.update(0)
