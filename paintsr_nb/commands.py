@@ -132,7 +132,7 @@ def paintsr_score(
     if json: write_json(json, scores.as_dict())
     return int(len(scores.problems) > 0)
 
-# %% ../nbs/90_commands.ipynb #795158f3
+# %% ../nbs/90_commands.ipynb #88ca5fe8
 @command
 def paintsr_submit(
     low_dir:str, # Folder of the test set's LR pictures
@@ -145,7 +145,7 @@ def paintsr_submit(
     "Upscale a test set into a zip that keeps every rule of the challenge."
     from paintsr_nb.challenge.submission import submit
     from paintsr_nb.upscaling.engine import Upscaler
-    made = submit(low_dir, out, Upscaler(model, device), work=work, overwrite=overwrite)
+    made = submit(low_dir, out, Upscaler(model, device, precise=True), work=work, overwrite=overwrite)
     print(f"{out}: {len(made)} pictures, checked")
 
 @command
