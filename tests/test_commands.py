@@ -102,10 +102,10 @@ def test_score_prints_and_writes_numbers(tmp_path, painting):
     assert "wang_rgb" in done.stdout and numbers["n_scored"] == 1
     assert numbers["baselines"]["bicubic"]["ssim"] == pytest.approx(numbers["ssim"])   # the picture is the bicubic one
     assert numbers["baselines"]["back-projected"]["ssim"] > numbers["ssim"]
-    (tmp_path/"sr"/"candidate_0010.png").unlink()
+    write_picture(tmp_path/"high"/"image_2400px_0030.png", painting)
     write_picture(tmp_path/"sr"/"candidate_0011.png", painting)
     done = run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--no_baselines", code=1)
-    assert "0010" in done.stdout and "candidate_0011.png" in done.stdout
+    assert "0030" in done.stdout and "missing" in done.stdout and "candidate_0011.png" in done.stdout
     assert "choose one of" in run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--protocol", "ssim", code=1).stderr
 
 
