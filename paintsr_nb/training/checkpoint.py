@@ -69,7 +69,7 @@ def set_random_states(
     torch.set_rng_state(states["torch"])
     if states["cuda"] and torch.cuda.is_available(): torch.cuda.set_rng_state_all(states["cuda"])
 
-# %% ../../nbs/training/33_checkpoint.ipynb #05ec7848
+# %% ../../nbs/training/33_checkpoint.ipynb #3c9c6480
 class PositionCallback(Callback):
     "Counts the steps of a stage, and lets schedule and loader follow the count."
     order = TrainEvalCallback.order + 1
@@ -106,8 +106,13 @@ class PositionCallback(Callback):
         "Epochs that a `fit` has still to do."
         return -(-self.n_iters//self.epoch_iters) - self.stage_epoch
 
-    def state(self)->dict: return dict(stage_epoch=self.stage_epoch, batch=self.batch, step=self.step)
-    def restore(self, state:dict): self.stage_epoch, self.batch, self.step = state["stage_epoch"], state["batch"], state["step"]
+    def state(self)->dict:
+        "Plain values for a checkpoint."
+        return dict(stage_epoch=self.stage_epoch, batch=self.batch, step=self.step)
+
+    def restore(self, state:dict):
+        "Go on counting from a saved place."
+        self.stage_epoch, self.batch, self.step = state["stage_epoch"], state["batch"], state["step"]
 
 # %% ../../nbs/training/33_checkpoint.ipynb #c974c020
 class CheckpointCallback(Callback):
