@@ -1,12 +1,13 @@
-"What the page of the critics does not show: any size, equality with PyTorch's spectral norm, gradients, buffers."
+"What the page of the critics does not show: any size, equality with PyTorch's spectral norm, gradients, buffers, features."
 import copy
 
 import pytest
 import torch
 from torch import nn
 
-from paintsr_nb.nets.critics import CRITICS, SpectralConv2d, UNetCritic, VGGCritic, make_critic
+from paintsr_nb.nets.critics import CRITICS, PatchCritic, SpectralConv2d, UNetCritic, VGGCritic, make_critic
 
+VARIANTS = [("vgg", "batch"), ("vgg", "none"), ("unet", None), ("patch", "spectral"), ("patch", "batch"), ("patch", "none")]
 SIZES = [(32, 32), (33, 64), (40, 57), (63, 100), (96, 128), (127, 32), (200, 32), (128, 200)]
 
 
@@ -14,6 +15,11 @@ SIZES = [(32, 32), (33, 64), (40, 57), (63, 100), (96, 128), (127, 32), (200, 32
 def critics():
     torch.manual_seed(0)
     return {name: make_critic(name, num_filters=4) for name in CRITICS}
+
+
+def variant(name, norm):
+    torch.manual_seed(0)
+    return make_critic(name, num_filters=4, **(dict(norm=norm) if norm else {}))
 
 
 def keys(net): return {key for key in net.state_dict() if not key.endswith("num_batches_tracked")}
@@ -48,6 +54,7 @@ def test_any_size(critics, height, width, training):
     with torch.no_grad():
         assert critics["vgg"].train(training)(pictures).shape == (2, 1)
         assert critics["unet"].train(training)(pictures).shape == (2, 1, height, width)
+        assert critics["patch"].train(training)(pictures).shape == (2, 1, height//8 - 2, width//8 - 2)
 
 
 def test_vgg_at_128_is_the_published_net():
@@ -101,6 +108,113 @@ def test_vgg_layers_follow_as_published(critics):
         y = act(c.bn3_1(c.conv3_1(act(c.bn3_0(c.conv3_0(y))))))
         y = act(c.bn4_1(c.conv4_1(act(c.bn4_0(c.conv4_0(y))))))
         torch.testing.assert_close(c(x), c.linear2(act(c.linear1(y.flatten(1)))), rtol=1e-4, atol=1e-6)
+
+
+# --- without batch norm -------------------------------------------------------------------------------------------
+
+def test_vgg_without_norm_has_the_published_convolutions_with_a_bias_each():
+    convs = [f"conv{stage}_{half}" for stage in range(5) for half in (0, 1)]
+    layers = [*convs, "linear1", "linear2"]
+    assert list(variant("vgg", "none").state_dict()) == [f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
+
+
+@pytest.mark.parametrize("name,norm", [("vgg", "none"), ("patch", "spectral"), ("patch", "none")])
+def test_without_batch_norm_each_crop_is_judged_alone(name, norm):
+    "A batch of one works in train mode, and the company of a crop changes nothing."
+    critic, crops = variant(name, norm), torch.rand(3, 3, 32, 32)
+    if norm == "spectral":
+        for layer in critic.children(): layer._iterate = lambda: None   # else every call moves the vectors a little
+    together = critic.train()(crops)
+    torch.testing.assert_close(critic(crops[1:2]), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+def test_with_batch_norm_the_company_counts():
+    critic, crops = variant("patch", "batch").train(), torch.rand(3, 3, 32, 32)
+    assert (critic(crops[1:2]) - critic(crops)[1:2]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name,known", [("vgg", "batch, none"), ("patch", "spectral, batch, none")])
+def test_unknown_norms_are_answered(name, known):
+    with pytest.raises(ValueError, match=f"no norm 'instance': choose one of {known}"): make_critic(name, norm="instance")
+
+
+# --- the critic of patches ----------------------------------------------------------------------------------------
+
+def test_patch_keys():
+    plain = {f"conv{n}.{kind}" for n in (0, 4) for kind in ("weight", "bias")}
+    spectral = {f"conv{n}.{kind}" for n in (1, 2, 3) for kind in ("weight_orig", "weight_u", "weight_v")}
+    normed = {f"bn{n}.{kind}" for n in (1, 2, 3) for kind in ("weight", "bias", "running_mean", "running_var")}
+    assert keys(variant("patch", "spectral")) == plain | spectral
+    assert keys(variant("patch", "batch")) == plain | normed | {f"conv{n}.weight" for n in (1, 2, 3)}
+    assert keys(variant("patch", "none")) == plain | {f"conv{n}.{kind}" for n in (1, 2, 3) for kind in ("weight", "bias")}
+
+
+def test_patch_layers_follow_as_published():
+    "pix2pix's `NLayerDiscriminator` with three layers, written out as one sequence."
+    c, x = variant("patch", "batch").train(), torch.rand(2, 3, 48, 72)
+    def layers(width_in, width, stride, norm=True):
+        norm = [nn.BatchNorm2d(width)] if norm else []
+        return [nn.Conv2d(width_in, width, 4, stride, 1, bias=not norm), *norm, nn.LeakyReLU(0.2)]
+
+    other = nn.Sequential(*layers(3, 4, 2, norm=False), *layers(4, 8, 2), *layers(8, 16, 2), *layers(16, 32, 1), nn.Conv2d(32, 1, 4, 1, 1))
+    theirs, ours = other.state_dict(), c.state_dict()
+    other.load_state_dict(dict(zip(theirs, (ours[key] for n in range(5) for key in ours if key.split(".")[0] in (f"conv{n}", f"bn{n}")))))
+    torch.testing.assert_close(c(x), other(x), rtol=1e-4, atol=1e-5)
+
+
+def test_patch_spectral_layers_are_divided_by_their_singular_value():
+    c, x = variant("patch", "spectral").eval(), torch.rand(2, 3, 40, 64)
+    act = lambda y: nn.functional.leaky_relu(y, 0.2)
+    with torch.no_grad():
+        y = act(sharp(c.conv2, act(sharp(c.conv1, act(c.conv0(x)), 2)), 2))
+        torch.testing.assert_close(c(x), c.conv4(act(sharp(c.conv3, y))), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("height,width", [(1, 1), (5, 23), (24, 31), (25, 200)])
+def test_small_pictures_have_one_patch_at_least(height, width):
+    assert PatchCritic(num_filters=4)(torch.rand(1, 3, height, width)).shape == (1, 1, max(height//8 - 2, 1), max(width//8 - 2, 1))
+
+
+# --- features -----------------------------------------------------------------------------------------------------
+
+SHAPES = dict(vgg=[(4, 24, 32), (8, 12, 16), (16, 6, 8), (32, 3, 4), (32, 1, 2)],
+              unet=[(4, 48, 64), (8, 24, 32), (16, 12, 16), (32, 6, 8), (16, 12, 16), (8, 24, 32), (4, 48, 64)],
+              patch=[(4, 24, 32), (8, 12, 16), (16, 6, 8), (32, 5, 7)])
+
+
+def test_every_critic_has_its_shapes_here(): assert set(SHAPES) == set(CRITICS) == {name for name, _ in VARIANTS}
+
+
+@pytest.mark.parametrize("name,norm", VARIANTS)
+def test_features_come_beside_the_same_logits(name, norm):
+    critic, pictures = variant(name, norm).eval(), torch.rand(2, 3, 48, 64)
+    logits, maps = critic(pictures, features=True)
+    assert torch.equal(critic(pictures), logits)
+    assert [tuple(one.shape) for one in maps] == [(2, *shape) for shape in SHAPES[name]]
+
+
+@pytest.mark.parametrize("name,norm", VARIANTS)
+def test_features_are_what_the_logits_are_made_of(name, norm):
+    "A gradient of the logits reaches every map: none is a copy beside the way."
+    critic, pictures = variant(name, norm).train(), torch.rand(2, 3, 48, 64)
+    logits, maps = critic(pictures, features=True)
+    assert all(gradient.any() for gradient in torch.autograd.grad(logits.square().sum(), maps, retain_graph=True))
+    sum(one.abs().mean() for one in maps).backward()
+    assert critic.conv0_0.weight.grad.any() if name == "vgg" else critic.conv0.weight.grad.any()
+
+
+@pytest.mark.parametrize("name,norm", VARIANTS)
+def test_features_under_a_functional_call_leave_the_critic_alone(name, norm):
+    "As the generator's step asks: detached weights, cloned buffers, a gradient for the pictures only."
+    critic, pictures = variant(name, norm).train(), torch.rand(2, 3, 48, 64, requires_grad=True)
+    before = copy.deepcopy(critic.state_dict())
+    tensors = {key: parameter.detach() for key, parameter in critic.named_parameters()}
+    tensors |= {key: buffer.clone() for key, buffer in critic.named_buffers()}
+    logits, maps = torch.func.functional_call(critic, tensors, (pictures, True))
+    (logits.mean() + sum(one.mean() for one in maps)).backward()
+    assert pictures.grad.any()
+    assert all(parameter.grad is None for parameter in critic.parameters())
+    assert all(torch.equal(before[key], value) for key, value in critic.state_dict().items())
 
 
 @pytest.mark.parametrize("name", CRITICS)
@@ -181,4 +295,4 @@ def test_bf16_leaves_the_singular_value_in_float32(monkeypatch):
 def test_a_single_small_crop_is_answered(critics):
     with pytest.raises(ValueError, match="at least 2 crops"): critics["vgg"].train()(torch.rand(1, 3, 63, 50))
     critics["vgg"].train()(torch.rand(1, 3, 64, 32))
-    with pytest.raises(ValueError, match="vgg, unet"): make_critic("patch")
+    with pytest.raises(ValueError, match="vgg, unet, patch"): make_critic("pitch")

@@ -77,6 +77,24 @@ def test_rrdbnet_begins_small():
     assert net.conv_first.weight.std().item() > 0.05   # the layers outside the blocks begin as PyTorch makes them
 
 
+def test_every_convolution_of_the_blocks_begins_small():
+    torch.manual_seed(0)
+    for conv in (module for module in RRDBNet(num_blocks=2).body.modules() if isinstance(module, nn.Conv2d)):
+        assert conv.weight.std().item() == pytest.approx(0.1*(2/(conv.in_channels*9))**0.5, rel=0.03)
+        assert not conv.bias.any()
+
+
+def test_srresnet_begins_as_pytorch_makes_it():
+    "Uniform within 1/sqrt(fan in), whose spread is that by sqrt(3); batch norm at one and zero, PReLU at a quarter."
+    torch.manual_seed(0)
+    for module in SRResNet(num_blocks=2).modules():
+        if isinstance(module, nn.Conv2d):
+            bound = module.weight[0].numel()**-0.5
+            assert module.weight.abs().max() <= bound and module.weight.std().item() == pytest.approx(bound/3**0.5, rel=0.03)
+        if isinstance(module, nn.BatchNorm2d): assert (module.weight == 1).all() and not module.bias.any()
+        if isinstance(module, nn.PReLU): assert module.weight.item() == 0.25
+
+
 @pytest.mark.parametrize("name,slack", [("compact", 0), ("srresnet", 0), ("rrdbnet16", 2), ("rrdbnet23", 16)])
 def test_context_is_how_far_a_pixel_looks(name, slack):
     "Exactly, but for RRDBNet: the last pixels of its reach come through thirty small factors and drown in rounding."

@@ -59,8 +59,8 @@ def map_store(tmp_path_factory):
     return prepare(folder/"store", low=folder/"low", high=folder/"high", valid=0.34, n_workers=1)
 
 
-def epoch(store, num_workers=0, start=0, passes=1):
-    dls = sr_dls(store, low_size=8, bs=4, n_iters=6, valid_size=16, num_workers=num_workers, device="cpu")
+def epoch(store, num_workers=0, start=0, passes=1, bs=4, **kwargs):
+    dls = sr_dls(store, low_size=8, bs=bs, n_iters=6, valid_size=16, num_workers=num_workers, device="cpu", **kwargs)
     dls.train.start = start
     return [(low.clone(), high.clone()) for _ in range(passes) for low, high in dls.train]
 
@@ -88,3 +88,36 @@ def test_validation_is_the_centre_of_every_picture(map_store):
     assert low.shape == (1, 3, 16, 16) and (low[0, 0]*255).round().min() == 7 and (low[0, 1]*255).round().min() == 12
     whole, = sr_dls(map_store, low_size=8, bs=4, n_iters=2, device="cpu").valid
     assert whole[0].shape == (1, 3, 30, 40)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("world,bs,start", [(2, 2, 0), (2, 2, 4), (2, 1, 5), (3, 2, 1), (4, 1, 0)])
+def test_processes_share_the_batches_of_one(map_store, world, bs, start, num_workers):
+    "The crops of all ranks, joined, are the batches of one process with `world*bs`, in every pass and from any batch on."
+    alone = epoch(map_store, start=start, passes=3, bs=world*bs)
+    shares = [epoch(map_store, num_workers, start, passes=3, bs=bs, rank=rank, world=world) for rank in range(world)]
+    assert len(alone) == 3*(6 - start)
+    for (low, high), *parts in zip(alone, *shares, strict=True):
+        assert torch.equal(torch.cat([part[0] for part in parts]), low) and torch.equal(torch.cat([part[1] for part in parts]), high)
+
+
+def test_a_shared_loader_counts_the_batches_of_this_process(map_store):
+    "What a resumed run sets: `n` and `start` speak of one process, and the last, shorter pass is shared out too."
+    def rest(bs, **kwargs):
+        loader = sr_dls(map_store, low_size=8, bs=bs, n_iters=6, valid_size=16, device="cpu", **kwargs).train
+        loader.n, loader.epoch, loader.start = 3*bs, 4, 1
+        assert len(loader) == 2
+        return [high for _, high in loader]
+    for both, *parts in zip(rest(4), rest(2, rank=0, world=2), rest(2, rank=1, world=2), strict=True): assert torch.equal(torch.cat(parts), both)
+
+
+def test_validation_is_whole_on_every_rank(map_store):
+    for rank in range(2):
+        dls = sr_dls(map_store, low_size=8, bs=2, n_iters=2, valid_size=16, device="cpu", rank=rank, world=2)
+        assert torch.equal(next(iter(dls.valid))[1], next(iter(sr_dls(map_store, low_size=8, valid_size=16, device="cpu").valid))[1])
+        assert len(dls.valid) == 1 and (dls.train.new().rank, dls.train.new().world) == (rank, 2)
+
+
+@pytest.mark.parametrize("rank,world", [(-1, 2), (2, 2), (0, 0)])
+def test_a_rank_outside_the_world_is_refused(map_store, rank, world):
+    with pytest.raises(ValueError, match="number the processes from 0"): sr_dls(map_store, low_size=8, rank=rank, world=world)

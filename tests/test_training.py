@@ -31,13 +31,13 @@ def small_nets():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(generators.GENERATORS, "compact", lambda **kwargs: generators.Compact(**{"num_filters": 8, "num_blocks": 1, **kwargs}))
-        patch.setattr(recipes, "make_critic", lambda name: VGGCritic(num_filters=4))
+        patch.setattr(recipes, "make_critic", lambda name, num_filters: VGGCritic(num_filters=4))
         yield
     torch.set_num_threads(threads)
 
 
 TWO_STAGES = Recipe("test", (Stage("l1", 7, lr=1e-3), Stage("gan", 7, lr=1e-3, pixel=1.0, ssim=0.1, adversarial=0.05)),
-                    low_size=12, bs=2, epoch_iters=4, valid_size=16)
+                    low_size=12, bs=2, epoch_iters=4, valid_size=16, precision="fp32")
 
 
 class Cut(Exception): "A run is cut here, with no time to save."
@@ -123,16 +123,21 @@ def test_run_folder_holds_what_the_plan_says(straight):
     card = load_model(straight).card
     assert card["recipe"] == "test" and card["stage"] == "gan" and 0 < card["valid"]["ssim"] <= 1
     history = pd.read_csv(straight/"history.csv")
-    assert list(history["stage"]) == ["l1"]*2 + ["gan"]*2 and list(history["step"]) == [4, 7, 4, 7]
-    gan = history[history.stage == "gan"]
-    for column in ("adversarial", "adversarial_weight", "adversarial_share", "critic_loss", "critic_real", "critic_fake", "critic_accuracy"):
+    assert list(history["stage"]) == ["l1"]*3 + ["gan"]*3 and list(history["step"]) == [0, 4, 7, 0, 4, 7]
+    assert history[history.step == 0].ssim.notna().all()   # the start is scored first
+    gan = history[(history.stage == "gan") & (history.step > 0)]
+    for column in ("adversarial", "adversarial_weight", "adversarial_share", "critic_loss", "critic_real", "critic_fake", "critic_accuracy", "critic_norm", "generator_norm"):
         assert gan[column].notna().all(), column
 
 
-def test_saved_model_is_the_average(straight):
+def test_saved_model_is_the_best_average_so_far(straight):
+    "Not the last weights, and not the generator's own; the start of the stage counts too."
     checkpoint = load_checkpoint(straight/"checkpoints"/"1_gan.pt")
-    saved = load_model(straight).state_dict()
-    assert_equal(dict(saved), checkpoint["callbacks"]["ema"]["average"])
+    saved, best = load_model(straight).state_dict(), checkpoint["callbacks"]["best"]
+    assert_equal(dict(saved), best["weights"])
+    history = pd.read_csv(straight/"history.csv")
+    gan = history[history.stage == "gan"]
+    assert best["value"] == pytest.approx(gan.ssim.max(), abs=1e-12) and best["step"] == gan.step[gan.ssim.idxmax()]
     assert not torch.equal(saved["conv_first.weight"], checkpoint["generator"]["conv_first.weight"])
 
 
@@ -181,7 +186,7 @@ def test_command_ctrl_c_kill_and_resume(tiny_store, tmp_path):
     done = subprocess.run(command(tiny_store, out, "--n_iters", "60", "--resume"), env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "model.safetensors" in done.stdout and "%|" in done.stderr   # a bar was shown
-    assert list(pd.read_csv(out/"history.csv")["step"]) == list(range(5, 61, 5))
+    assert list(pd.read_csv(out/"history.csv")["step"]) == list(range(0, 61, 5))
 
 
 def test_command_says_what_is_wrong(tiny_store, tmp_path):

@@ -1,4 +1,6 @@
-"What the page of the weights does not show: every dialect in every wrapper, broken files, spandrel's nets, the shared checkpoints."
+"What the page of the weights does not show: every dialect in every wrapper, broken files, spandrel's nets loaded and trained, the shared checkpoints."
+import copy
+import importlib
 import json
 import os
 import pickle
@@ -12,7 +14,8 @@ from torch import nn
 
 from paintsr_nb.nets import weights
 from paintsr_nb.nets.generators import GENERATORS, RRDBNet, make_generator
-from paintsr_nb.nets.weights import UnsupportedModel, find_model, load_model, packaged_models, rrdb_layout, save_model
+from paintsr_nb.nets.weights import (ForeignNet, UnsupportedModel, find_model, foreign_net, load_model, packaged_models, rrdb_layout,
+                                     save_model)
 
 DIALECTS = ["BasicSR", "ESRGAN", "first ESRGAN", "ESRGAN-PyTorch"]
 HEADS = {"BasicSR": ["conv_first", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"],
@@ -356,6 +359,179 @@ def test_shared_checkpoints_that_nobody_knows(data, name, key):
     message = str(caught.value)
     assert f"{name}.pth" in message and key in message and "Supported are" in message and "SwinIR" in message
     assert len(message) < 700
+
+
+# --- foreign nets that we train -----------------------------------------------------------------------------------
+
+FRESH = dict(
+    Compact=dict(num_feat=8, num_conv=1), SPAN=dict(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=4),
+    OmniSR=dict(num_feat=16, res_num=1, up_scale=4), RCAN=dict(n_resgroups=1, n_resblocks=1, n_feats=16, scale=4),
+    SwinIR=dict(upscale=4, img_size=64, window_size=8, depths=[2], embed_dim=12, num_heads=[2], upsampler="pixelshuffle"))
+
+
+def fresh(name, **changes):
+    torch.manual_seed(0)
+    return getattr(importlib.import_module(f"spandrel.architectures.{name}"), name)(**(FRESH[name] | changes))
+
+
+def spread(net):
+    "A copy with every weight moved a little, so that nothing is left at a neutral beginning."
+    net = copy.deepcopy(net)
+    with torch.no_grad():
+        for parameter in net.parameters(): parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    return net
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_foreign_nets_train_in_a_learner_and_are_kept(tmp_path, name):
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    module = fresh(name)
+    net = foreign_net(module)
+    assert net.net is module and net.training and "4x through spandrel" in net.card["source"]
+    pairs = [(torch.rand(3, 12, 16)*0.2 + 0.7, torch.full((3, 48, 64), 0.4))]*4
+    with torch.no_grad(): before = nn.functional.l1_loss(copy.deepcopy(net)(pairs[0][0][None]), pairs[0][1][None])
+    learn = Learner(DataLoaders(DataLoader(pairs, bs=2), DataLoader(pairs, bs=2)), net, loss_func=nn.functional.l1_loss, lr=1e-3)
+    with learn.no_logging(): learn.fit(3)
+    with torch.no_grad(): assert nn.functional.l1_loss(copy.deepcopy(net).train()(pairs[0][0][None]), pairs[0][1][None]) < 0.98*before
+    twin = copy.deepcopy(learn.model)
+    twin.load_state_dict(learn.model.state_dict())
+    save_model(tmp_path/"m.safetensors", twin, dict(recipe="l1", step=4))
+    again = load_model(tmp_path/"m.safetensors")
+    assert torch.equal(result(again), result(twin.eval())) and torch.equal(result(again), result(net.eval()))
+    assert (type(again), again.training, again.scale, again.context, again.step) == (ForeignNet, False, net.scale, net.context, net.step)
+    assert again.card == dict(recipe="l1", step=4, file="m.safetensors", source=net.card["source"])
+    save_model(tmp_path/"n.safetensors", again, dict(recipe="l1", step=4))
+    assert torch.equal(result(load_model(tmp_path/"n.safetensors")), result(again))
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_a_loaded_foreign_net_gives_every_layer_a_gradient(tmp_path, name):
+    net = load_model(saved(tmp_path/"m.pth", spread(fresh(name)).state_dict())).train()
+    net(torch.rand(2, 3, 9, 11)).square().mean().backward()
+    without = [key for key, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert all("eval_conv" in key for key in without) and (not without or name == "SPAN")   # SPAN computes those from the others
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_a_file_of_a_foreign_net_is_anybodys(tmp_path, name):
+    "Bare keys, and spandrel's own loader opens it."
+    import spandrel
+    net = spread(foreign_net(fresh(name)))
+    save_model(tmp_path/"m.safetensors", net)
+    assert set(load_file(tmp_path/"m.safetensors")) == set(net.net.state_dict())
+    low = torch.rand(1, 3, 16, 16)
+    expected = spandrel.ModelLoader().load_from_file(tmp_path/"m.safetensors")(low.clone())
+    torch.testing.assert_close(result(net.eval(), low).clamp(0, 1), expected)
+
+
+@pytest.mark.parametrize("name", FRESH)
+def test_wrapping_and_saving_disturb_nothing(tmp_path, name):
+    module = fresh(name)
+    next(module.children()).eval()   # as where a part is frozen
+    state, numbers = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    modes = [part.training for part in module.modules()]
+    net = foreign_net(module)
+    save_model(tmp_path/"m.safetensors", net)
+    assert torch.equal(torch.get_rng_state(), numbers)
+    assert [part.training for part in module.modules()] == modes
+    assert all(torch.equal(state[key], value) for key, value in module.state_dict().items())
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_net_that_writes_into_its_input_gets_a_copy(training):
+    "spandrel's RCAN multiplies what it is given by 255, in place."
+    net, low = foreign_net(fresh("RCAN")).train(training), torch.rand(1, 3, 8, 8)
+    before = low.clone()
+    net(low).mean().backward()
+    assert torch.equal(low, before)
+    net(low.requires_grad_()).mean().backward()
+    assert low.grad.any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_shared_and_scattered_tensors_of_a_foreign_net_are_kept(tmp_path, layout):
+    module = fresh("Compact", num_conv=3)
+    module.body[4].weight = module.body[2].weight
+    module.body[6].weight.data = module.body[6].weight.data.transpose(0, 1)
+    module.to(memory_format=layout)
+    net = foreign_net(module)
+    save_model(tmp_path/"m.safetensors", net)
+    assert torch.equal(result(load_model(tmp_path/"m.safetensors")), result(net.to(memory_format=torch.contiguous_format).eval()))
+
+
+def test_half_precision_foreign_nets_become_float32(tmp_path):
+    net = foreign_net(fresh("Compact").half())
+    assert {p.dtype for p in net.parameters()} == {torch.float32}
+    save_model(tmp_path/"m.safetensors", copy.deepcopy(net).to(torch.bfloat16))
+    assert torch.equal(result(load_model(tmp_path/"m.safetensors")), result(net.to(torch.bfloat16).float()))
+
+
+def test_a_wrapped_net_is_not_wrapped_twice():
+    net = foreign_net(fresh("Compact"))
+    assert foreign_net(net) is net
+
+
+def test_the_context_of_a_foreign_net_travels(tmp_path):
+    net = foreign_net(fresh("SPAN"))
+    net.context = 21
+    save_model(tmp_path/"m.safetensors", net)
+    assert load_model(tmp_path/"m.safetensors").context == 21
+
+
+def test_nets_that_are_none_of_spandrels_are_answered():
+    with pytest.raises(UnsupportedModel, match="this Conv2d holds a network that is not known.*weight, bias"): foreign_net(nn.Conv2d(3, 3, 1))
+    with pytest.raises(UnsupportedModel, match="this SRVGGNetCompact holds .* from 1 to 1 channels, expected a net from RGB to RGB"):
+        foreign_net(fresh("Compact", num_in_ch=1, num_out_ch=1))
+    with pytest.raises(UnsupportedModel, match="img_range=1.0 is not 255.0.*takes for granted"): foreign_net(fresh("SPAN", img_range=1.0))
+    with pytest.raises(UnsupportedModel, match="paints another picture"):
+        foreign_net(Lookalike(fresh("Compact").body))
+
+
+class Lookalike(nn.Module):
+    "The keys of a Compact, and another way to use them: without the enlarged input below."
+    def __init__(self, body):
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        for layer in self.body: x = layer(x)
+        return nn.functional.pixel_shuffle(x, 4)
+
+
+def test_wrapped_foreign_nets_are_answered(tmp_path):
+    module = fresh("Compact")
+    with pytest.raises(UnsupportedModel, match=r"this DataParallel names its weights otherwise \(module.body.0.weight.*bare net"):
+        foreign_net(nn.DataParallel(module))
+    with pytest.raises(UnsupportedModel, match="names its weights otherwise.*bare net"):
+        foreign_net(make_generator("rrdbnet23", num_filters=8, num_blocks=1))
+    for net in (nn.DataParallel(foreign_net(module)), module):
+        with pytest.raises(ValueError, match="none of our generators.*`foreign_net` made, unwrapped"): save_model(tmp_path/"m.safetensors", net)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_foreign_net_that_could_not_be_brought_back_is_not_saved(tmp_path):
+    net = foreign_net(fresh("SPAN"))
+    net.net.img_range = 1.0
+    with pytest.raises(UnsupportedModel, match="this SPAN paints another picture"): save_model(tmp_path/"m.safetensors", net)
+    net = foreign_net(fresh("Compact"))
+    net.net.gate = nn.Conv2d(3, 3, 1)
+    with pytest.raises(UnsupportedModel, match="looks like a network that spandrel knows, but does not load"):
+        save_model(tmp_path/"m.safetensors", net)
+    net = foreign_net(fresh("Compact"))
+    net.net = nn.Conv2d(3, 3, 1)
+    with pytest.raises(UnsupportedModel, match="not known"): save_model(tmp_path/"m.safetensors", net)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_foreign_file_with_lost_tensors_is_answered(tmp_path):
+    save_model(tmp_path/"m.safetensors", foreign_net(fresh("Compact")))
+    with safe_open(tmp_path/"m.safetensors", "pt") as file: header = file.metadata()
+    assert json.loads(header["paintsr_nb"])["arguments"] == dict(architecture="Compact")
+    save_file(dict(list(load_file(tmp_path/"m.safetensors").items())[:2]), tmp_path/"m.safetensors", metadata=header)
+    with pytest.raises(UnsupportedModel, match="m.safetensors (holds|looks)"): load_model(tmp_path/"m.safetensors")
 
 
 # --- files that are no weights ------------------------------------------------------------------------------------

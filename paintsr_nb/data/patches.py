@@ -13,7 +13,8 @@ import torch
 from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor
-from fastai.torch_core import TensorImage
+from fastai.torch_core import TensorImage, to_detach
+from fastcore.foundation import L
 from fasttransform import Transform
 
 from ..core import random_at
@@ -65,21 +66,25 @@ class CropDL(TfmdDL):
     "A loader of aligned crops; pass number `epoch` gives the same crops whoever cuts them."
     def __init__(self,
         dataset, # Gives (LR, HR) pairs of arrays (H,W,3) uint8
-        bs:int=16, # Crops a batch
+        bs:int=16, # Crops a batch of this process
         low_size:int=48, # Side of a crop in LR pixels; `None` takes whole pictures
         n_iters:int=100, # Batches a pass; not used for centre crops
         seed:int=42, # Decides every crop
         random:bool=True, # Draw crops? If not, one from the centre of each picture
+        rank:int=0, # Number of this process, from 0
+        world:int=1, # Processes that share a batch of `world*bs` crops; centre crops are not shared out
         **kwargs # To fastai's `TfmdDL`
     ):
+        if not 0 <= rank < world: raise ValueError(f"rank={rank} must lie in 0..world-1, and world is {world}: number the processes from 0")
         self.low_size, self.n_iters, self.seed, self.random = low_size, n_iters, seed, random
+        self.rank, self.world = (rank, world) if random else (0, 1)
         self.epoch, self.start, self._sizes = -1, 0, None
         kwargs.update(shuffle=False, n=n_iters*bs if random else len(dataset), drop_last=False)
         super().__init__(dataset, bs=bs, **kwargs)
 
     def new(self, dataset=None, cls=None, **kwargs):
         "The same loader over another data set or with other settings."
-        mine = dict(low_size=self.low_size, n_iters=self.n_iters, seed=self.seed, random=self.random)
+        mine = dict(low_size=self.low_size, n_iters=self.n_iters, seed=self.seed, random=self.random, rank=self.rank, world=self.world)
         return super().new(dataset, cls, **{**mine, **kwargs})
 
     def __len__(self): return (self.n - self.start*self.bs + self.bs - 1)//self.bs
@@ -90,18 +95,29 @@ class CropDL(TfmdDL):
         self.epoch += 1
 
     def get_idxs(self):
-        "Addresses of the pass: `(epoch, index)`."
-        return [(max(self.epoch, 0), index) for index in range(self.start*self.bs, self.n)]
+        "Addresses of the pass, those of this process: one whole number each, for fastai sorts by them."
+        return [max(self.epoch, 0)*_PASS + self._global(index) for index in range(self.start*self.bs, self.n)]
+
+    def _global(self, index):
+        "Number in the pass of all processes of a crop that is number `index` in the pass of this one."
+        batch, place = divmod(index, self.bs)
+        return (batch*self.world + self.rank)*self.bs + place
 
     def create_item(self, address):
         "Cut the crop of one address: `(LR, HR)`, (3,H,W) uint8."
-        epoch, index = address or (0, 0)
-        crop = self.crop_at(epoch, index)
+        crop = self.crop_at(*divmod(address or 0, _PASS))
         low, high = self.dataset[crop.picture]
         size = self.low_size
         if size is None or not self.random: low, high = _centre(low, high, size)
         else: low, high = cut_crop(low, high, crop, size)
         return tuple(TensorImage(torch.from_numpy(side.transpose(2, 0, 1).copy())) for side in (low, high))
+
+    def batch_names(self,
+        number:int, # Batch of the running pass of this process, from 0
+    )->list[str]: # Ids, each once
+        "The pictures that a batch was cut from."
+        crops = (self.crop_at(*divmod(address, _PASS)) for address in self.get_idxs()[number*self.bs:(number + 1)*self.bs])
+        return sorted({str(self.dataset.items[crop.picture]) for crop in crops})
 
     def crop_at(self, epoch:int, index:int)->Crop:
         "The crop of an address, for instance to name the pictures of a batch."
@@ -109,13 +125,21 @@ class CropDL(TfmdDL):
         if self._sizes is None: self._sizes = np.array([self.dataset[i][0].shape[:2] for i in range(len(self.dataset))])
         return draw_crop(self._sizes, self.low_size, self.seed, epoch, index)
 
+    def to_detach(self, b, cpu:bool=True, gather:bool=True):
+        "fastai's `to_detach`; centre crops, which every process has whole, are not gathered from the others."
+        return to_detach(b, cpu, gather and self.random)
+
     def show_batch(self, b=None, max_n:int=4, show:bool=True, **kwargs):
         "LR and HR crops of a batch side by side; gives the figure."
         return _sheet(self.one_batch() if b is None else b, None, max_n)
 
-    def show_results(self, b, out, max_n:int=4, **kwargs):
-        "LR, SR and HR crops of a batch side by side; gives the figure."
-        return _sheet(b, out, max_n)
+    def show_results(self, b, out, max_n:int=4, show:bool=True, **kwargs):
+        "LR, SR and HR crops of a batch side by side; gives the figure. With `show=False` gives what fastai's TensorBoard callback wants."
+        if show: return _sheet(b, out, max_n)
+        samples = L((low, high) for low, high in zip(b[0][:max_n], b[1][:max_n]))
+        return b[0], b[1], samples, L((TensorImage(sr),) for sr in out[:max_n])
+
+_PASS = 2**32   # an address is epoch*_PASS + index
 
 # %% ../../nbs/data/14_patches.ipynb #0a2a8f00
 def _centre(low, high, size):
@@ -154,12 +178,14 @@ class OpenPicture(Transform):
 def sr_dls(
     store:Store|str, # A store, or its folder
     low_size:int=48, # Side of a training crop, in LR pixels
-    bs:int=16, # Crops a batch
+    bs:int=16, # Crops a batch of this process
     n_iters:int=100, # Batches an epoch
     seed:int=42, # Decides every crop
     valid_size:int=None, # Side of the centre crop for validation, in LR pixels; `None` takes whole pictures
     num_workers:int=0, # Processes that cut crops; 0 does it in this one
     device=None, # Where batches go; `None` is fastai's choice
+    rank:int=0, # Number of this process, from 0
+    world:int=1, # Processes that train together, each on its `bs` crops of every `world*bs`
 )->DataLoaders: # Batches of LR (B,3,low_size,low_size) and HR, float 0-1
     "Training and validation crops of a store, through a fastai `DataBlock`."
     store = store if isinstance(store, Store) else Store(store)
@@ -170,5 +196,5 @@ def sr_dls(
     names = [*train, *(valid or train[:1])]
     block = DataBlock(blocks=[TransformBlock(type_tfms=OpenPicture(store, side), batch_tfms=IntToFloatTensor) for side in ("low", "high")],
                       splitter=IndexSplitter(range(len(train), len(names))), dl_type=CropDL)
-    return block.dataloaders(names, bs=bs, val_bs=1, low_size=low_size, n_iters=n_iters, seed=seed, num_workers=num_workers, device=device,
+    return block.dataloaders(names, bs=bs, val_bs=1, low_size=low_size, n_iters=n_iters, seed=seed, num_workers=num_workers, device=device, rank=rank, world=world,
                              dl_kwargs=[{}, dict(random=False, low_size=valid_size, n_iters=None)])

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['WEIGHT_SUFFIXES', 'UnsupportedModel', 'save_model', 'packaged_models', 'find_model', 'read_weights', 'unwrap',
-           'rrdb_layout', 'ForeignNet', 'load_model']
+           'rrdb_layout', 'ForeignNet', 'foreign_net', 'load_model']
 
 # %% ../../nbs/nets/22_weights.ipynb #bfeb325f
-import json, re, warnings
+import copy, json, re, warnings
 from importlib.resources import files
 from pathlib import Path
 
@@ -27,21 +27,27 @@ class UnsupportedModel(ValueError):
 # %% ../../nbs/nets/22_weights.ipynb #47faafbe
 def save_model(
     path:str|Path, # File to write, ending in `.safetensors`
-    net:nn.Module, # One of our generators, on any device
+    net:nn.Module, # One of our generators, or a `ForeignNet`; on any device
     card:dict=None, # Plain values that describe it: recipe, data, scores
 ):
     "Write a generator and its card as one safetensors file, whole or not at all."
     if (suffix := Path(path).suffix) != ".safetensors":
         raise ValueError(f"{path} ends in {suffix!r}: name a file that ends in '.safetensors'")
-    if getattr(net, "arch", None) not in GENERATORS:
+    arch = getattr(net, "arch", None)
+    if arch not in (*GENERATORS, _FOREIGN):
         raise ValueError(f"a {type(net).__name__} is none of our generators ({', '.join(GENERATORS)}), "
-                         "so nothing could load it again: save a net that `make_generator` made, unwrapped")
-    header = dict(arch=net.arch, arguments=net.arguments, scale=net.scale, context=net.context, card=card or {})
-    state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+                         "so nothing could load it again: save a net that `make_generator` or `foreign_net` made, unwrapped")
+    if arch == _FOREIGN: _prove(net)
+    header = dict(arch=arch, arguments=net.arguments, scale=net.scale, context=net.context, card=card or {})
     text = json.dumps(header, default=_plain, ensure_ascii=False)
-    with atomic_path(path) as temporary: save_file(state, temporary, metadata={_HEADER: text})
+    with atomic_path(path) as temporary: save_file(_bare(net), temporary, metadata={_HEADER: text})
 
-_HEADER = "paintsr_nb"
+_HEADER, _FOREIGN = "paintsr_nb", "spandrel"
+
+def _bare(net):
+    "The state dict that goes into a file: on the CPU, each tensor on its own, the name of a `ForeignNet`'s inner net left out."
+    inner = net.net if getattr(net, "arch", None) == _FOREIGN else net
+    return {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in inner.state_dict().items()}
 
 def _plain(value):
     "A number out of NumPy or PyTorch as Python's own."
@@ -202,6 +208,7 @@ class ForeignNet(nn.Module):
     ):
         super().__init__()
         self.net, self.scale, self.context = found.model, found.scale, _foreign_context(found)
+        self.arch, self.arguments = _FOREIGN, dict(architecture=found.architecture.id)
         self.step = found.size_requirements.multiple_of   # tiles that begin at its multiples see the windows of the whole picture
         self._call, self._sizes = found._call_fn, found.size_requirements   # the descriptor's own call clamps and allows no gradient
 
@@ -210,7 +217,7 @@ class ForeignNet(nn.Module):
     ): # (B,3,scale*H,scale*W), not clamped
         height, width = x.shape[-2:]
         right, below = self._sizes.get_padding(width, height)
-        if right or below: x = F.pad(x, (0, right, 0, below), mode="replicate")
+        x = F.pad(x, (0, right, 0, below), mode="replicate") if right or below else x.clone()   # RCAN writes into its input
         return self._call(self.net, x)[..., :height*self.scale, :width*self.scale]
 
 def _foreign_context(found):
@@ -226,7 +233,9 @@ def _foreign(state, path):
     keys = f"{len(state)} tensors: {_some(list(state))}"
     supported = (f"Supported are this package's own files, 4x RRDBNet in four layouts ({', '.join(_DIALECTS)}), "
                  f"and what spandrel {spandrel.__version__} knows, such as SRVGGNetCompact, SwinIR, HAT, DAT, OmniSR, PLKSR, ATD")
-    try: found = spandrel.MAIN_REGISTRY.load(dict(state))
+    try:
+        with torch.random.fork_rng(devices=[]):   # the weights that spandrel begins with draw no number of ours
+            found = spandrel.MAIN_REGISTRY.load(dict(state))
     except spandrel.UnsupportedModelError:
         raise UnsupportedModel(f"{path} holds a network that is not known ({keys}). {supported}") from None
     except Exception as error:   # spandrel guesses from a few keys, and each of its architectures fails in its own way
@@ -240,6 +249,44 @@ def _foreign(state, path):
     if found.architecture.id == "ESRGAN" and (more := len(state) - len(found.model.state_dict())):
         raise UnsupportedModel(f"{path} holds an RRDBNet and {more} tensors that it has no place for ({keys}). {supported}")
     return ForeignNet(found), f"{name} through spandrel, {', '.join(found.tags)}"
+
+# %% ../../nbs/nets/22_weights.ipynb #89d7552e
+def foreign_net(
+    module:nn.Module, # A net from RGB to RGB of one of spandrel's architectures; its weights become float32
+)->ForeignNet: # This very net behind our interface, in the mode it is in, with a `card`
+    "Make a net of spandrel's ready to be trained by us and saved with `save_model`."
+    if isinstance(module, ForeignNet): return module
+    net, source = _foreign(_bare(module), _this(module))
+    net.net, net.training, net.card = module.float(), module.training, dict(source=source)
+    _prove(net)
+    return net
+
+def _this(module): return f"this {type(module).__name__}"
+
+# %% ../../nbs/nets/22_weights.ipynb #4e024a9a
+@torch.no_grad()
+def _prove(
+    net:ForeignNet, # In any mode, on any device
+):
+    "Raise if a file of these weights would lead spandrel to another net."
+    ours, state, what = copy.deepcopy(net).cpu().float().eval(), unwrap(_bare(net))[0], _this(net.net)
+    theirs, source = _foreign(state, what)
+    if set(state) != set(theirs.net.state_dict()) or set(state) != set(net.net.state_dict()):
+        raise UnsupportedModel(f"{what} names its weights otherwise ({_some(list(net.net.state_dict()), limit=2)}) than spandrel "
+                               f"({_some(list(theirs.net.state_dict()), limit=2)}): give the bare net of `spandrel.architectures`")
+    noise = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    painted, expected = ours(noise), theirs.eval()(noise)
+    if painted.shape == expected.shape and torch.allclose(painted, expected, rtol=1e-4, atol=1e-5, equal_nan=True): return
+    raise UnsupportedModel(f"{what} paints another picture than the {source} that is made of the same weights"
+                           f"{_settings(net.net, theirs.net)}: a file could not bring it back; make the net with what "
+                           "spandrel takes for granted")
+
+def _settings(ours, theirs):
+    "The arguments in which two nets of spandrel's differ, where they remember them."
+    mine, other = (getattr(net, "hyperparameters", {}) for net in (ours, theirs))
+    differing = [f"{name}={mine[name]!r} is not {other[name]!r}" for name in mine
+                 if name in other and repr(mine[name]) != repr(other[name])]
+    return f" ({_some(differing)})" if differing else ""
 
 # %% ../../nbs/nets/22_weights.ipynb #a186501a
 def load_model(
@@ -272,8 +319,12 @@ def _make(arch, arguments, state, path):
 def _own(state, header, path):
     "The generator that a header of ours describes."
     arch, arguments = header["arch"], header["arguments"]
-    if arch not in GENERATORS:
+    if arch not in (*GENERATORS, _FOREIGN):
         raise UnsupportedModel(f"{path} is for the generator {arch!r}, and this version has {', '.join(GENERATORS)}: upgrade paintsr_nb")
+    if arch == _FOREIGN:
+        net, source = _foreign(state, path)
+        net.context = header["context"]
+        return net, source
     try: net = _make(arch, arguments, state, path)
     except TypeError as error:
         raise UnsupportedModel(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
