@@ -74,7 +74,7 @@ def reference_ms_ssim(sr, high):
 def test_ms_ssim_is_the_papers(size):
     sr, high = pair(*size)
     smooth = np.clip(high*0.5 + 64 + 40*np.sin(np.arange(size[1])/9)[:, None], 0, 255).astype(np.uint8)
-    for first in (sr, smooth):
+    for first in (sr, smooth, high//3):   # the last differs in luminance most
         assert 1 - ms_ssim_loss(batch(first), batch(high)).item() == pytest.approx(reference_ms_ssim(first, high), abs=2e-5)
 
 

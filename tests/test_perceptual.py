@@ -189,16 +189,21 @@ def test_distance_is_the_packages(theirs, distance, size):
     assert distance(high, high).abs().max() == 0
 
 
-@pytest.mark.parametrize("height", [128, 129, 305, 400, 431])
-def test_bands_change_nothing(height):
+@pytest.mark.parametrize("height", [128, 305, 431])
+def test_bands_change_nothing(monkeypatch, height):
+    "In double precision, where the faint influence of a far row would be seen."
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     sr, high = scene(height, 20, batch=1)
     with torch.no_grad():
-        whole = PerceptualDistance(rows=512)(sr, high)
-        for rows in (16, 128): torch.testing.assert_close(PerceptualDistance(rows=rows)(sr, high), whole, rtol=1e-5, atol=1e-7)
+        whole = PerceptualDistance(rows=512).double()(sr, high)
+        for rows in (16, 128): torch.testing.assert_close(PerceptualDistance(rows=rows).double()(sr, high), whole, rtol=1e-13, atol=0)
 
 
 def test_distance_has_a_finite_gradient(distance):
-    "Also where all features are zero: a black picture."
+    "Also where all features of a place are zero."
+    dead = torch.zeros(1, 4, 2, 2, requires_grad=True)
+    page._unit(dead).sum().backward()
+    assert torch.isfinite(dead.grad).all()
     sr = torch.zeros(1, 3, 32, 32, requires_grad=True)
     distance(sr, scene(32, 32, batch=1)[1]).sum().backward()
     assert torch.isfinite(sr.grad).all() and sr.grad.abs().sum() > 0

@@ -12,14 +12,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from fastai.callback.core import Callback
 
 from paintsr_nb.data.patches import sr_dls
 from paintsr_nb.nets import generators
 from paintsr_nb.nets.critics import VGGCritic
 from paintsr_nb.nets.weights import load_model
 from paintsr_nb.training import recipes
-from paintsr_nb.training.checkpoint import CheckpointCallback, load_checkpoint
+from paintsr_nb.training.checkpoint import BestCallback, CheckpointCallback, PositionCallback, RunFolder, load_checkpoint
+from paintsr_nb.training.learner import ScoreColumn, averaged_weights
 from paintsr_nb.training.recipes import Recipe, Stage, make_recipe, train
+from tiny import fit, same, tiny_learner
 
 BIN = Path(sys.executable).parent
 
@@ -139,6 +142,23 @@ def test_saved_model_is_the_best_average_so_far(straight):
     gan = history[history.stage == "gan"]
     assert best["value"] == pytest.approx(gan.ssim.max(), abs=1e-12) and best["step"] == gan.step[gan.ssim.idxmax()]
     assert not torch.equal(saved["conv_first.weight"], checkpoint["generator"]["conv_first.weight"])
+
+
+@pytest.mark.parametrize("score,told,best", [("ssim", (0.5, 0.6, 0.9, 0.7), 2), ("psnr", (30, 22, 28, 24), 0), ("distance", (0.5, 0.6, 0.3, 0.4), 2),
+                                             ("distance", (0.1, 0.6, 0.3, 0.4), 0), ("ssim", (float("nan"), 0.6, 0.6, float("nan")), 1)])
+def test_the_best_is_the_best_of_all_that_was_scored(tiny_store, tmp_path, score, told, best):
+    "Scores that are told, not measured: the start and three epochs. What is kept, and written, are the weights of that moment."
+    scores, states = iter(told), []
+    class States(Callback):
+        order = BestCallback.order + 1
+        def after_epoch(self): states.append(averaged_weights(self.learn))
+    judge = BestCallback(RunFolder(tmp_path), {}, score)
+    learn = tiny_learner(tiny_store, judge, States(), PositionCallback(2, 6), metrics=[ScoreColumn(score, lambda *_: next(scores))])
+    states.append(averaged_weights(learn))
+    judge.begin()
+    fit(learn, 3)
+    assert judge.value == told[best] and judge.step == 2*best and next(scores, None) is None
+    assert same(judge.weights, states[best]) and same(load_model(tmp_path).state_dict(), states[best])
 
 
 def test_workers_do_not_change_the_crops(tiny_store):

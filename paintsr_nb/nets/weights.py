@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WEIGHT_SUFFIXES', 'UnsupportedModel', 'save_model', 'packaged_models', 'find_model', 'read_weights', 'unwrap',
-           'rrdb_layout', 'ForeignNet', 'foreign_net', 'load_model']
+           'rrdb_layout', 'ForeignNet', 'foreign_net', 'load_model', 'interpolated']
 
 # %% ../../nbs/nets/22_weights.ipynb #bfeb325f
 import copy, json, re, warnings
@@ -330,3 +330,18 @@ def _own(state, header, path):
         raise UnsupportedModel(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
     net.context = header["context"]
     return net, f"{arch}, {_size(arguments)}"
+
+# %% ../../nbs/nets/22_weights.ipynb #22aa0002
+def interpolated(
+    one:nn.Module, # For instance after the pixel stage
+    two:nn.Module, # The same net further on, after the GAN stage
+    share:float, # How much of `two`: 0 gives `one`, 1 gives `two`
+)->nn.Module: # A new net on the CPU in eval mode; its card is that of `one` with the share
+    "Mix the weights of two nets of one kind: θ = (1 - share)·θ₁ + share·θ₂."
+    a, b = one.state_dict(), two.state_dict()
+    differing = [key for key in {**a, **b} if key not in a or key not in b or a[key].shape != b[key].shape]
+    if differing: raise ValueError(f"the two nets differ in {_some(differing)}: interpolate between stages of one training")
+    net = copy.deepcopy(one).cpu()
+    net.load_state_dict({key: torch.lerp(value.cpu(), b[key].cpu(), share) if value.is_floating_point() else value for key, value in a.items()})
+    net.card = getattr(one, "card", {}) | dict(interpolated=share)
+    return net.eval()

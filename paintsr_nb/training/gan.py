@@ -80,7 +80,7 @@ class GANCallback(Callback):
     def _lr(self, done): return self.rate*(self.critic_lr(done) if callable(self.critic_lr) else self.critic_lr)
 
     def before_batch(self):
-        self.asked, self.waits = False, False
+        self.asked, self.waits, self.parts, self.numbers = False, False, {}, {}
         for group in self.optimiser.param_groups: group["lr"] = self._lr(self.learn.pct_train)
 
     def after_loss(self):

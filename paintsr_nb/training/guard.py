@@ -58,11 +58,14 @@ class GuardCallback(Callback):
         "The state as the fit begins is the first good one."
         self.stopped, self.dropping, self.base = None, False, None
         self.run = not hasattr(self.learn, "lr_finder")
+        self._slow_critic()
+
+    def _slow_critic(self):
+        if (gan := getattr(self.learn, "gan", None)): gan.rate = self.rate*self.critic_rate
 
     def before_batch(self):
         "Rest of a step that was left out: pass it over."
         if self.good is None: self.good = plain_copy(learner_state(self.learn))
-        if (gan := getattr(self.learn, "gan", None)): gan.rate = self.rate*self.critic_rate
         if self.dropping and not self._begins_step(): raise CancelBatchException()
         self.dropping = False
 
@@ -156,6 +159,7 @@ class GuardCallback(Callback):
             return self._end(f"{what}, for the {self.n_rollbacks}th time", f"try {cure}")
         if critic_only: self.critic_rate /= 2
         else: self.rate /= 2
+        self._slow_critic()
         who = f"the critic's rate is now {self.critic_rate:g}" if critic_only else f"the rate is now {self.rate:g}"
         self._say(f"{what}; both nets are put back to the last good state, {who} of the recipe's")
         self._forget()

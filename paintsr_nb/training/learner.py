@@ -8,7 +8,7 @@ __all__ = ['PRECISIONS', 'LAYOUTS', 'seed_everything', 'to_pictures', 'ScoreColu
            'PreviewCallback', 'sr_learner', 'AdamWrapper', 'adam', 'Stopwatch', 'time_steps', 'fastest_mode']
 
 # %% ../../nbs/training/33_learner.ipynb #c8fae3e6
-import random, statistics, time
+import math, random, time
 from functools import partial
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class LossParts(Callback):
 
     def before_fit(self):
         "Extend the header of the table."
-        self.helpers = [cb for cb in self.learn.cbs if hasattr(cb, "extra_columns")]
+        self.helpers, self.counts_now = [cb for cb in self.learn.cbs if hasattr(cb, "extra_columns")], False
         names = [*getattr(self.learn.loss_func, "weights", {}), *(name for cb in self.helpers for name in cb.extra_parts)]
         self.columns = [column for name in names for column in (name, f"{name}_weight", f"{name}_share")]
         self.columns += [column for cb in self.helpers for column in cb.extra_columns]
@@ -71,8 +71,12 @@ class LossParts(Callback):
         if not getattr(self, "resumed", False): self.sums, self.counts = {}, {}
         self.resumed = False
 
+    def after_loss(self): self.counts_now = True   # not reached by a batch that the guard leaves out
+
     def after_batch(self):
         "Add the parts of this batch; the share of a part is its size in the sum of the sizes."
+        if not self.counts_now: return
+        self.counts_now = False
         parts = dict(getattr(self.learn.loss_func, "parts", {}))
         for cb in self.helpers: parts |= cb.parts
         numbers = _numbers({name: value for name, (value, _) in parts.items()} | {name: value for cb in self.helpers for name, value in cb.numbers.items()})
@@ -80,6 +84,7 @@ class LossParts(Callback):
         for name, (_, weight) in parts.items():
             numbers |= {f"{name}_weight": float(weight), f"{name}_share": abs(numbers[name]*weight)/total}
         for column, number in numbers.items():
+            if not math.isfinite(number): continue   # a step that the guard leaves out
             self.sums[column] = self.sums.get(column, 0.0) + number
             self.counts[column] = self.counts.get(column, 0) + 1
 
@@ -113,6 +118,7 @@ class GradientNorm(Callback):
     extra_parts, extra_columns, parts = (), ("generator_norm",), {}
     def __init__(self): self.numbers = {}
 
+    def before_batch(self): self.numbers = {}   # with accumulation not every batch has a step
     def before_step(self): self.numbers = dict(generator_norm=gradient_norm(self.learn.model))
 
 def gradient_norm(
@@ -290,14 +296,15 @@ class PreviewCallback(Callback):
         folder:str|Path, # Where the strips go
         n:int=3, # Validation pictures shown
         size:int=48, # Side of each crop in LR pixels
+        write=None, # Function of (name, save) that calls `save(path)`; `None` writes at once
     ):
-        self.folder, self.n, self.size = Path(folder), n, size
+        self.folder, self.n, self.size, self.write = Path(folder), n, size, write or (lambda name, save: save(Path(folder)/name))
 
     def after_validate(self):
         "One strip, made with the weights that were validated."
         if not getattr(self.learn, "opt", None) or not hasattr(self.learn, "n_epoch"): return
         rows = [self._row(index) for index in range(min(self.n, len(self.learn.dls.valid_ds)))]
-        if rows: write_picture(self.folder/f"epoch_{self.learn.epoch:04d}.png", np.concatenate(rows))
+        if rows: self.write(f"epoch_{self.learn.epoch:04d}.png", lambda path, sheet=np.concatenate(rows): write_picture(path, sheet))
 
     def _row(self, index):
         size, net = self.size, self.learn.model

@@ -76,7 +76,7 @@ def ssim_loss(
         luminance, structure = _luminance_and_structure(_plain(sr), _plain(high))
         return reduced(1 - (luminance*structure).flatten(1).mean(1), reduction)
 
-# %% ../../nbs/training/31_losses.ipynb #36144ba3
+# %% ../../nbs/training/31_losses.ipynb #2ff25911
 _SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 def ms_ssim_loss(
@@ -94,13 +94,8 @@ def ms_ssim_loss(
             if scale > 1: sr, high = F.avg_pool2d(sr, 2), F.avg_pool2d(high, 2)
             luminance, structure = _luminance_and_structure(sr, high)
             each = (luminance*structure if scale == len(_SCALES) else structure).mean((2, 3))
-            product = product*_power(each, exponent)
+            product = product*each.relu()**exponent   # relu lets no gradient of a root at 0 through
         return reduced(1 - product.mean(1), reduction)
-
-def _power(x, exponent):
-    "x to the exponent, 0 below 0; there the slope is 0 too, not the infinity of a root."
-    above = x > 0
-    return torch.where(above, torch.where(above, x, 1.0)**exponent, 0.0)
 
 # %% ../../nbs/training/31_losses.ipynb #a49d40c9
 class SRLoss(nn.Module):
@@ -130,10 +125,6 @@ class SRLoss(nn.Module):
         if sr.shape != high.shape: raise ValueError(f"SR is {tuple(sr.shape)}, HR {tuple(high.shape)}: they must agree, check the net's scale")
         reduction = self.reduction if reduction is None else reduction
         sr, high = _plain(sr), _plain(high)
-        values = {name: self._term(name, sr, high, reduction) for name in self.weights}
+        values = {name: (self.perceptual if name == "perceptual" else self.terms[name])(sr, high, reduction) for name in self.weights}
         if reduction == "mean": self.parts = {name: (value.detach(), self.weights[name]) for name, value in values.items()}
         return sum(self.weights[name]*value for name, value in values.items())
-
-    def _term(self, name, sr, high, reduction):
-        if name == "perceptual": return self.perceptual(sr, high, reduction)
-        with torch.autocast(sr.device.type, enabled=False): return self.terms[name](sr, high, reduction)

@@ -1,0 +1,233 @@
+"""Plant defects in a copy of the package, and see the proofs in `tests/` turn red.
+
+    python tools/mutate.py              every mutant; exit status 1 where one survives
+    python tools/mutate.py NAME ...     the mutants whose names begin so
+
+A proof that no defect can turn red proves nothing. Each mutant is a usual mistake of training code: one text of one module
+is replaced by another, and of every test named beside it an assertion must fail. A crash proves nothing either and is
+reported as `broken`. The tests run in forked processes, which inherit PyTorch and fastai: only the first start is slow.
+"""
+import argparse
+import gc
+import importlib
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("fastai.callback.all", "fastai.data.all", "torch._dynamo", "torch.testing", "spandrel", "scipy.signal", "skimage.metrics", "pandas", "pytest")   # what a child need not import again
+SECONDS = 300   # what hangs longer is broken
+
+
+class Mutant(NamedTuple):
+    "A defect, and the tests that are there to find it."
+    name:str # One word
+    file:str # Module, relative to the package
+    old:str # Text that occurs there exactly once
+    new:str # The defect
+    tests:str # Tests in `tests/`, between blanks; each must fail
+
+
+GAN, LEARNER, LOSSES, ADVERSARIAL = (f"training/{name}.py" for name in ("gan", "learner", "losses", "adversarial"))
+PERCEPTUAL, CHECKPOINT, RECIPES, GUARD = (f"training/{name}.py" for name in ("perceptual", "checkpoint", "recipes", "guard"))
+
+MOVES = "test_gan.py::test_the_adversarial_term_alone_moves_the_generator"
+FORMULA = "test_gan.py::test_the_gradient_is_that_of_the_formula"
+LEAK = "test_gan.py::test_row_09_a_step_of_one_net_leaves_the_other_alone"
+ZERO = "test_gan.py::test_weight_0_is_the_plain_learner_bit_for_bit"
+PARTS = "test_gan.py::test_parts_sum_to_what_is_back_propagated"
+REFERENCE = "test_adversarial.py::test_is_the_formula"
+BATCH = "test_gan.py::test_both_nets_see_the_same_batch"
+AVERAGE = "test_gan.py::test_row_20_the_average_is_validated_and_saved"
+EMA = "test_gan.py::test_the_average_is_the_formula"
+ACCUMULATED = "test_gan.py::test_accumulated_batches_are_one_large_batch"
+CLIP = "test_gan.py::test_clip_bounds_both_nets"
+FIND = "test_gan.py::test_lr_find_puts_everything_back"
+RESUME = "test_training.py::test_resume_is_exact[gan-mid-epoch]"
+RANGE = "test_perceptual.py::test_one_look_at_the_range"
+ONCE = "test_gan.py::test_the_generator_runs_once_a_batch"
+MIXED = "test_gan.py::test_mixed_precision_is_mixed"
+BEST = "test_training.py::test_saved_model_is_the_best_average_so_far"
+SCORED = "test_training.py::test_the_best_is_the_best_of_all_that_was_scored"
+
+JUDGE = "real, made = self.both(learn.y, learn.pred.detach())"
+ADD = "learn.loss_grad = learn.loss_grad + weight*value"
+
+MUTANTS = [
+    # 1. The adversarial term alone moves the generator
+    Mutant("term-detached", GAN, "self._opinion(learn.pred, learn.y)", "self._opinion(learn.pred.detach(), learn.y)", f"{MOVES} {FORMULA}"),
+    Mutant("term-not-added", GAN, ADD, "pass", f"{MOVES} {FORMULA} {PARTS}"),
+    Mutant("term-reversed", GAN, ADD, "learn.loss_grad = learn.loss_grad - weight*value", f"{MOVES} {FORMULA} {PARTS}"),
+    Mutant("term-unweighted", GAN, ADD, "learn.loss_grad = learn.loss_grad + value", f"{FORMULA} {PARTS}"),
+    # 2. A step of one net leaves the other alone
+    Mutant("leak-to-generator", GAN, JUDGE, "real, made = self.both(learn.y, learn.model(learn.x).float())", f"{LEAK} {ONCE}"),
+    Mutant("leak-to-critic", GAN, "{name: parameter.detach() for", "{name: parameter for", LEAK),
+    Mutant("leak-to-critic-buffers", GAN, "{name: buffer.clone() for", "{name: buffer for", LEAK),
+    Mutant("leak-by-optimiser", GAN, "adam(self.critic.parameters(), ", "adam([*self.critic.parameters(), *self.learn.model.parameters()], ", "test_gan.py::test_both_nets_learn"),
+    Mutant("critic-never-steps", GAN, "if not self.waits: self._step()", "pass", "test_gan.py::test_both_nets_learn"),
+    # 3. Weight 0 is the plain learner
+    Mutant("zero-leaves-a-trace", GAN, ADD, "learn.loss_grad = learn.loss_grad + (weight + 1e-3)*value", f"{ZERO} {PARTS}"),
+    Mutant("zero-draws-a-number", GAN, "self.asked, self.waits = False, False", "self.asked, self.waits = False, False; torch.rand(1)", ZERO),
+    Mutant("zero-changes-the-batch", GAN, "self.asked, self.waits = False, False", "self.asked, self.waits = False, False; self.learn.x.mul_(0.999)", ZERO),
+    # 4. Parts sum to what is back-propagated
+    Mutant("part-of-another-weight", GAN, "{name: (value.detach(), weight) for", "{name: (value.detach(), self.weight) for", PARTS),
+    Mutant("part-left-out", GAN, "in self.parts.values(): learn", "in [*self.parts.values()][:1]: learn", PARTS),
+    Mutant("picture-part-noted-wrong", LOSSES, "{name: (value.detach(), self.weights[name])", "{name: (value.detach(), 1.0)", f"{PARTS} test_losses.py::test_parts_sum_and_gradient_reaches_the_picture"),
+    Mutant("picture-part-unweighted", LOSSES, "sum(self.weights[name]*value for", "sum(value for", f"{PARTS} test_losses.py::test_parts_sum_and_gradient_reaches_the_picture"),
+    # 5. Each adversarial loss is its formula
+    Mutant("vanilla-labels-swapped", ADVERSARIAL, "F.softplus(-real.float()).mean() + F.softplus(made.float()).mean()", "F.softplus(real.float()).mean() + F.softplus(-made.float()).mean()", f"{REFERENCE} test_adversarial.py::test_the_roles"),
+    Mutant("vanilla-saturates", ADVERSARIAL, "return F.softplus(-made.float()).mean()", "return -F.softplus(made.float()).mean()", REFERENCE),
+    Mutant("lsgan-half-missing", ADVERSARIAL, "made.float().square().mean())/2", "made.float().square().mean())", REFERENCE),
+    Mutant("lsgan-target-0", ADVERSARIAL, "return (made.float() - 1).square().mean()", "return made.float().square().mean()", REFERENCE),
+    Mutant("hinge-margin-missing", ADVERSARIAL, "F.relu(1 + made.float())", "F.relu(made.float())", REFERENCE),
+    Mutant("hinge-sign", ADVERSARIAL, "return -made.float().mean()", "return made.float().mean()", f"{REFERENCE} test_adversarial.py::test_the_roles"),
+    Mutant("relativistic-pairs-swapped", ADVERSARIAL, "F.softplus(made.float() - real.float())", "F.softplus(real.float() - made.float())", REFERENCE),
+    Mutant("relativistic-same-for-both", ADVERSARIAL, "return relativistic_critic_loss(made, real)", "return relativistic_critic_loss(real, made)", REFERENCE),
+    Mutant("average-missing", ADVERSARIAL, "F.softplus(mean(made) - real)", "F.softplus(made - real)", f"{REFERENCE} test_adversarial.py::test_mean_is_honoured"),
+    Mutant("average-half-the-generator", ADVERSARIAL, "return relativistic_average_critic_loss(made, real, mean)", "return F.softplus(mean(real.float()) - made.float()).mean()", f"{REFERENCE} test_adversarial.py::test_gradient_is_the_numerical_one"),
+    Mutant("overflow", ADVERSARIAL, "F.softplus(-real.float()).mean() + ", "(1 + (-real.float()).exp()).log().mean() + ", "test_adversarial.py::test_far_logits_are_no_trouble"),
+    Mutant("r1-half-missing", ADVERSARIAL, ".sum(1).mean()/2", ".sum(1).mean()", "test_adversarial.py::test_r1_is_half_the_squared_length_a_picture"),
+    Mutant("matching-teaches-the-critic", ADVERSARIAL, "real.detach().float()).abs()", "real.float()).abs()", "test_adversarial.py::test_feature_matching"),
+    # 6. Both nets see the same batch
+    Mutant("critic-sees-it-mirrored", GAN, JUDGE, "real, made = self.both(learn.y.flip(-1), learn.pred.detach())", BATCH),
+    Mutant("critic-sees-the-last-batch", GAN, JUDGE, "shown, self.shown = getattr(self, 'shown', learn.pred.detach()), learn.pred.detach()\n            real, made = self.both(learn.y, shown)", BATCH),
+    Mutant("critic-sees-it-after-the-step", GAN, JUDGE, "real, made = self.both(learn.y, learn.model(learn.x).detach().float())", f"{BATCH} {ONCE} {FORMULA}"),
+    Mutant("critic-sides-swapped", GAN, JUDGE, "made, real = self.both(learn.y, learn.pred.detach())", FORMULA),
+    # 7. The average is what is validated and saved
+    Mutant("average-not-worn", LEARNER, "bare(self.learn.model).load_state_dict(self.average)", "pass", AVERAGE),
+    Mutant("average-not-worn-at-the-end", LEARNER, "if self.before_find is None: return self.lend()", "if self.before_find is None: return self.take_back()", AVERAGE),
+    Mutant("average-trained-on", LEARNER, "bare(self.learn.model).load_state_dict(self.own)", "pass", AVERAGE),
+    Mutant("average-begins-again", LEARNER, "if self.average is None: self.average", "self.average", EMA),
+    Mutant("average-not-warmed-up", LEARNER, "min(self.decay, (1 + self.n_steps)/(10 + self.n_steps))", "self.decay", EMA),
+    Mutant("average-sides-swapped", LEARNER, "for name in floats], 1 - decay)", "for name in floats], decay)", EMA),
+    Mutant("model-of-own-weights", CHECKPOINT, "self._offer(scores, averaged_weights(self.learn), self.learn.position.step)", "self._offer(scores, own_weights(self.learn), self.learn.position.step)", BEST),
+    # 8. Accumulated batches are one large batch
+    Mutant("share-missing", GAN, "loss*self._share()", "loss", ACCUMULATED),
+    Mutant("critic-steps-each-batch", GAN, "if not self.waits: self._step()", "self._step()", ACCUMULATED),
+    Mutant("gradient-carried-over", GAN, "        self.optimiser.zero_grad()\n        self.n_steps += 1", "        self.n_steps += 1", f"{ACCUMULATED} {LEAK}"),
+    # 9. float16: one scaler for each net, undone before the gradient is looked at
+    Mutant("scaler-shared", GAN, "self.critic_scaler = make_scaler(device, self.dtype)", "self.critic_scaler = self.learn.precision.scaler", MIXED),
+    Mutant("critic-clipped-scaled", GAN, "self.critic_scaler.unscale_(self.optimiser)", "pass", f"{CLIP}[fp16]"),
+    Mutant("generator-clipped-scaled", LEARNER, "self.scaler.step(self)", "self.step()", f"{CLIP}[fp16]"),
+    Mutant("critic-not-clipped", GAN, "if (clip := getattr(self.learn, \"gradient_clip\", None)):", "if (clip := None):", CLIP),
+    Mutant("overflow-stepped", LEARNER, "if not self.stepped: raise CancelStepException()", "pass", "test_gan.py::test_fp16_leaves_out_a_step_that_overflows"),
+    # 10. The learning-rate finder puts the critic and the average back
+    Mutant("find-keeps-the-critic", GAN, "if self.before_find is not None: self.take_up(self.before_find)", "pass", FIND),
+    Mutant("find-remembers-no-copy", GAN, "copy.deepcopy(self.state())", "self.state()", FIND),
+    Mutant("find-keeps-the-average", LEARNER, "if hasattr(self.learn, \"lr_finder\"): self.before_find", "if False: self.before_find", FIND),
+    # 11. A run that was cut goes on exactly
+    Mutant("resume-critic", GAN, "self.critic.load_state_dict(state[\"critic\"])", "pass", RESUME),
+    Mutant("resume-critic-optimiser", GAN, "self.optimiser.load_state_dict(state[\"optimiser\"])", "pass", RESUME),
+    Mutant("resume-optimiser", CHECKPOINT, "self.learn.opt.load_state_dict(self.pending[\"optimiser\"])", "pass", RESUME),
+    Mutant("resume-average", LEARNER, "self.average, self.own, self.n_steps = dict(state[\"average\"]), None, state[\"n_steps\"]", "pass", RESUME),
+    Mutant("resume-random-states", CHECKPOINT, "set_random_states(self.pending[\"random\"])", "pass", RESUME),
+    Mutant("resume-batch", CHECKPOINT, "self.first_pass + self.stage_epoch - 1, self.batch", "self.first_pass + self.stage_epoch - 1, 0", RESUME),
+    Mutant("resume-pass", CHECKPOINT, "self.first_pass + self.stage_epoch - 1, self.batch", "self.first_pass - 1, self.batch", "test_training.py::test_resume_is_exact[gan-epoch-end]"),
+    Mutant("resume-position", CHECKPOINT, "self.stage_epoch, self.batch, self.step = state[\"stage_epoch\"], state[\"batch\"], state[\"step\"]", "pass", RESUME),
+    Mutant("resume-sums", LEARNER, "self.sums, self.counts, self.resumed = dict(state[\"sums\"]), dict(state[\"counts\"]), True", "pass", RESUME),
+    Mutant("resume-smooth-loss", CHECKPOINT, "smooth.val, smooth.count = self", "_ = self", RESUME),
+    Mutant("resume-history", RECIPES, "history = state[\"history\"] if state else []", "history = []", RESUME),
+    Mutant("resume-best", CHECKPOINT, "self.value, self.weights, self.step = state[\"value\"], state[\"weights\"], state[\"step\"]", "pass", RESUME),
+    # 12. Perceptual features are the trained net's
+    Mutant("normalisation-missing", PERCEPTUAL, "x, kept = (x.float() - self.mean)/self.std, {}", "x, kept = x.float(), {}", "test_perceptual.py::test_features_are_the_packages"),
+    Mutant("layer-after-activation", PERCEPTUAL, "places[f\"conv{block}_{number}\"] = index", "places[f\"conv{block}_{number}\"] = index + 1", "test_perceptual.py::test_features_before_and_after_activation test_perceptual.py::test_vgg19_layers_are_where_torchvision_has_them"),
+    Mutant("activation-in-place", PERCEPTUAL, "layer.inplace = False", "layer.inplace = True", "test_perceptual.py::test_features_before_and_after_activation"),
+    Mutant("range-not-checked", PERCEPTUAL, "if not (-0.5 <= low and top <= 1.5):", "if False:", RANGE),
+    Mutant("range-of-hr-not-checked", PERCEPTUAL, "(\"high\", *ends[2:])", "(\"high\", *ends[:2])", RANGE),
+    # 13. The best so far
+    Mutant("start-not-scored", CHECKPOINT, "self._offer(scores, averaged_weights(self.learn), 0)", "pass", SCORED),
+    Mutant("best-is-the-last", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "False", SCORED),
+    Mutant("best-is-the-worst", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "SCORES[self.score]*(value - self.value) >= 0", f"{BEST} {SCORED}"),
+    Mutant("distance-reversed", CHECKPOINT, "distance=-1", "distance=1", SCORED),
+    Mutant("best-not-copied", CHECKPOINT, "plain_copy(weights), step", "weights, step", SCORED),
+]
+
+
+def folder_of(mutant, parent):
+    "A copy of package and tests, with the defect where there is one."
+    folder = Path(tempfile.mkdtemp(dir=parent)).resolve()
+    for name in ("paintsr_nb", "tests"): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__"))
+    if mutant:
+        file = folder/"paintsr_nb"/mutant.file
+        text = file.read_text(encoding="utf-8")
+        if (count := text.count(mutant.old)) != 1:
+            sys.exit(f"{mutant.name} has gone stale: {mutant.old!r} occurs {count} times in {mutant.file}, expected once: write it anew")
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+    return folder
+
+
+class Witness:
+    "Notes which tests failed by an assertion of their own, and which by anything else."
+    def __init__(self, folder): self.tests, self.folder, self.failed, self.crashed = folder/"tests", folder, [], []
+
+    def pytest_exception_interact(self, node, call, report):
+        asserted = call.when == "call" and call.excinfo.errisinstance((AssertionError, sys.modules["pytest"].fail.Exception))
+        ours = [Path(entry.path) for entry in call.excinfo.traceback if self.folder in Path(entry.path).parents]
+        (self.failed if asserted and self.tests in ours[-1].parents else self.crashed).append(node.nodeid)
+
+
+def child(folder, tests):
+    "Run tests in a copy; the exit status is the place of the outcome in `OUTCOMES`."
+    import pytest
+    signal.alarm(SECONDS)
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    import paintsr_nb
+    if Path(paintsr_nb.__file__).parent != folder/"paintsr_nb": sys.exit(f"{paintsr_nb.__file__} was imported, not the copy")
+    witness = Witness(folder)
+    with open(folder/"log", "w") as log, redirect_stdout(log), redirect_stderr(log):
+        code = pytest.main(["-q", "-p", "no:cacheprovider", "--basetemp", str(folder/"pytest"), *tests], plugins=[witness])
+    found = [any(one == test or one.startswith(f"{test}[") for one in witness.failed) for test in tests]
+    sys.exit(OUTCOMES.index("GREEN" if code == 0 else "red" if all(found) else "broken" if witness.crashed or code > 1 else "partly"))
+
+
+OUTCOMES = ("GREEN", "red", "partly", "broken")   # partly: one of the tests sees it, another that should does not
+
+
+def run(mutant, tests, parent):
+    "Outcome of some tests, and what pytest said."
+    folder = folder_of(mutant, parent)
+    process = multiprocessing.get_context("fork").Process(target=child, args=(folder, [f"tests/{test}" for test in tests]))
+    process.start()
+    process.join()
+    log = folder/"log"
+    said = log.read_text(encoding="utf-8") if log.exists() else ""
+    shutil.rmtree(folder)
+    return OUTCOMES[process.exitcode] if process.exitcode in range(3) else "broken", said
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="beginning of the names of mutants; none: all")
+    names = parser.parse_args().names
+    chosen = [mutant for mutant in MUTANTS if not names or mutant.name.startswith(tuple(names))]
+    if not chosen: parser.error(f"no such mutant: choose from {', '.join(mutant.name for mutant in MUTANTS)}")
+    os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", MPLBACKEND="agg", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")   # the proofs are about small nets on the CPU
+    sys.dont_write_bytecode = True
+    for name in HEAVY: importlib.import_module(name)
+    gc.freeze()   # what is shared with the children is not looked through in each
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutants_") as parent:
+        outcome, said = run(None, list(dict.fromkeys(test for mutant in chosen for test in mutant.tests.split())), parent)
+        if outcome != "GREEN" or " passed" not in said: sys.exit(f"{said}\nthe tests fail without any defect: repair them first")
+        print(f"without a defect: {said.strip().splitlines()[-1]}", flush=True)
+        survivors = []
+        for mutant in chosen:
+            start = time.monotonic()
+            outcome, said = run(mutant, mutant.tests.split(), parent)
+            print(f"{mutant.name:30} {outcome:6} {time.monotonic() - start:5.1f} s  {mutant.tests}", flush=True)
+            if outcome != "red":
+                survivors.append(mutant.name)
+                print(said)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants found in {time.monotonic() - begun:.0f} s")
+    if survivors: sys.exit(f"not found: {', '.join(survivors)}")
+
+
+if __name__ == "__main__": main()
