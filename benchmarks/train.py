@@ -211,7 +211,7 @@ def main(
     "Ratio of the time of our GAN step to that of a plain PyTorch loop, and the growth of memory."
     warnings.filterwarnings("ignore", category=FutureWarning)
     if threads: torch.set_num_threads(threads)
-    stage = Stage("gan", 10**6, lr=1e-4, schedule="flat", pixel=1e-2, perceptual=1.0, net="vgg16", adversarial=5e-3, critic=critic, critic_filters=critic_filters)
+    stage = Stage("gan", 10**6, lr=1e-5, critic_lr=1e-5, schedule="flat", pixel=1e-2, perceptual=1.0, net="vgg16", adversarial=5e-3, critic=critic, critic_filters=critic_filters)
     recipe = Recipe("benchmark", (stage,), arch, low_size=low_size, bs=bs, epoch_iters=steps)
     report = dict(arch=arch, num_blocks=num_blocks, critic=critic, critic_filters=critic_filters, bs=bs, low_size=low_size, rounds=rounds, steps=steps, device=device,
                   threads=torch.get_num_threads(), torch=torch.__version__, load=[os.getloadavg()[0]])

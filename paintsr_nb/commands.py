@@ -7,7 +7,7 @@ __all__ = ['command', 'paintsr_prepare', 'paintsr_train', 'paintsr_upscale', 'pa
            'paintsr_demo']
 
 # %% ../nbs/90_commands.ipynb #7e0ab95d
-import sys
+import json, os, sys
 from functools import wraps
 from typing import Annotated
 
@@ -60,13 +60,13 @@ def paintsr_prepare(
 def paintsr_train(
     store:str, # Folder that paintsr_prepare made
     out:str="runs/new", # Folder of the run
-    recipe:str="score", # l1, score, srgan or esrgan
+    recipe:str="score", # l1, score, srgan, esrgan, realesrgan or seed
     arch:str=None, # Generator: compact, srresnet, rrdbnet16 or rrdbnet23
     n_iters:int=None, # Steps of the whole run, shared among its stages
-    bs:int=None, # Crops a step
+    bs:int=None, # Crops a batch, of each process
     low_size:int=None, # Side of a crop in LR pixels
     lr:float=None, # Learning rate of every stage
-    precision:str=None, # fp32 or bf16
+    precision:str=None, # fp32, bf16 or fp16; where it is not given the fastest is measured
     epoch_iters:int=None, # Steps between two validations
     valid_size:int=None, # Side of the crops for validation in LR pixels; 0 takes whole pictures
     seed:int=None, # Decides weights and crops
@@ -77,22 +77,20 @@ def paintsr_train(
     minutes:float=10, # Longest time between two checkpoints
     resume:bool=False, # Go on with the run in that folder?
 ):
-    "Train a generator by a recipe; Ctrl-C leaves a checkpoint that --resume goes on from."
+    "Train a generator by a recipe, after saying what it will take; Ctrl-C leaves a checkpoint that --resume goes on from."
     from paintsr_nb.training.recipes import make_recipe, train
     given = dict(arch=arch, n_iters=n_iters, bs=bs, low_size=low_size, lr=lr, precision=precision, epoch_iters=epoch_iters,
                  valid_size=valid_size, seed=seed, start=start)
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, (set or "").split()))
     run = train(make_recipe(recipe, **changes), store, out, resume, num_workers, device, minutes)
-    print(f"{run}/model.safetensors")
+    if os.environ.get("RANK", "0") == "0": print(f"{run}/model.safetensors")   # of several processes one speaks
 
 def _field(text):
-    "`field=value` as a pair; the value a number where it reads as one."
+    "`field=value` as a pair; the value a number, list or dict where it reads as JSON."
     name, given, value = text.partition("=")
     if not given: raise ValueError(f"--set {text}: write it as field=value, for instance --set ssim.ssim=0.3")
-    for kind in (int, float):
-        try: return name, kind(value)
-        except ValueError: continue
-    return name, value
+    try: return name, json.loads(value)
+    except ValueError: return name, value
 
 # %% ../nbs/90_commands.ipynb #c5fd77a2
 @command

@@ -77,7 +77,7 @@ def assert_same_training(pair, alone, tolerance=1e-4):
         assert all(torch.equal(value, pair[1][net][name]) for name, value in pair[0][net].items()), f"the ranks have different weights of the {net}"
 
 
-def test_two_processes_train_both_nets_as_one_does(quick, alone): assert_same_training([rank["gan"] for rank in quick], alone("gan"))
+def test_row_14_two_processes_train_both_nets_as_one_does(quick, alone): assert_same_training([rank["gan"] for rank in quick], alone("gan"))
 
 
 def test_the_mean_of_two_ranks_and_its_gradient_are_those_of_the_whole(quick):

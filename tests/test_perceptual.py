@@ -159,8 +159,17 @@ def test_one_look_at_the_range(vgg):
     sr, high = scene(32, 32)
     with Waits() as waits: vgg(sr, high)
     assert waits.asked <= 1
-    for wrong in (dict(sr=sr*255), dict(high=high*255), dict(sr=sr*2 - 1), dict(high=high - 2), dict(sr=sr*float("nan"))):
+    for wrong in (dict(sr=sr*255), dict(high=high*255), dict(high=high*2 - 1), dict(high=high - 2)):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} runs from .*wants 0-1"): vgg(**(dict(sr=sr, high=high) | wrong))
+
+
+def test_row_11_a_range_is_refused_and_a_net_that_overshoots_is_not(vgg):
+    "users.md table 2 row 11: wrong range. It is told by the target; a net may overshoot, and one that runs away is the guard's business."
+    sr, high = scene(32, 32)
+    for far in (sr*2.5 - 1, sr*100 - 50): assert vgg(far, high).isfinite()
+    assert vgg(sr*float("nan"), high).isnan()
+    for both in (lambda side: side*255, lambda side: side*2 - 1, lambda side: (side - 0.45)/0.22):
+        with pytest.raises(ValueError, match="undo a Normalize"): vgg(both(sr), both(high))
 
 
 @pytest.mark.parametrize("make", [lambda: PerceptualLoss("vgg16", layers=dict(conv1_2=1.0)), PerceptualDistance], ids=["loss", "distance"])

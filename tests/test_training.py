@@ -108,7 +108,8 @@ def test_accident_goes_on_from_the_last_whole_checkpoint(straight, tiny_store, t
     assert_same_run(straight, tmp_path/"run")
 
 
-def test_two_runs_of_one_recipe_are_the_same_and_another_seed_is_not(straight, tiny_store, tmp_path):
+def test_row_19_two_runs_of_one_recipe_are_the_same_and_another_seed_is_not(straight, tiny_store, tmp_path):
+    "users.md table 2 row 19: same seed, other result."
     assert_same_run(straight, train(TWO_STAGES, tiny_store, tmp_path/"again", device="cpu"))
     other = train(replace(TWO_STAGES, seed=7), tiny_store, tmp_path/"other", device="cpu")
     assert not torch.equal(load_model(other).conv_first.weight, load_model(straight).conv_first.weight)
@@ -161,7 +162,22 @@ def test_the_best_is_the_best_of_all_that_was_scored(tiny_store, tmp_path, score
     assert same(judge.weights, states[best]) and same(load_model(tmp_path).state_dict(), states[best])
 
 
-def test_workers_do_not_change_the_crops(tiny_store):
+def test_a_resumed_run_remembers_its_best(tiny_store, tmp_path, monkeypatch):
+    "The best epoch lies before the cut, by scores that are told: bicubic's, the start's, and those of three epochs."
+    told, run = iter((0.1, 0.5, 0.9, 0.6, 0.7)), tmp_path/"run"
+    monkeypatch.setattr(recipes, "ssim", lambda *_: next(told))
+    recipe = replace(TWO_STAGES, stages=(Stage("l1", 12, lr=1e-3),))
+    with monkeypatch.context() as patch:
+        cut_after(patch, 0, 6)
+        train(recipe, tiny_store, run, device="cpu", predict=False)
+    best = load_model(run).state_dict()
+    train(recipe, tiny_store, run, resume=True, device="cpu", predict=False)
+    net = load_model(run)
+    assert net.card["step"] == 4 and net.card["valid"]["ssim"] == 0.9 and next(told, None) is None
+    assert_equal(dict(best), dict(net.state_dict()))
+
+
+def test_row_19_workers_do_not_change_the_crops(tiny_store):
     def crops(num_workers):
         dls = sr_dls(tiny_store, low_size=12, bs=2, n_iters=5, valid_size=16, num_workers=num_workers, device="cpu")
         return [low for _ in range(2) for low, _ in dls.train]

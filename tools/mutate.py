@@ -51,11 +51,13 @@ ACCUMULATED = "test_gan.py::test_accumulated_batches_are_one_large_batch"
 CLIP = "test_gan.py::test_clip_bounds_both_nets"
 FIND = "test_gan.py::test_lr_find_puts_everything_back"
 RESUME = "test_training.py::test_resume_is_exact[gan-mid-epoch]"
+LATE = "test_training.py::test_resume_is_exact[gan-mid-last-epoch]"
 RANGE = "test_perceptual.py::test_one_look_at_the_range"
 ONCE = "test_gan.py::test_the_generator_runs_once_a_batch"
 MIXED = "test_gan.py::test_mixed_precision_is_mixed"
 BEST = "test_training.py::test_saved_model_is_the_best_average_so_far"
 SCORED = "test_training.py::test_the_best_is_the_best_of_all_that_was_scored"
+PUT_BACK = "test_guard.py::test_what_is_put_back_is_the_last_good_state"
 
 JUDGE = "real, made = self.both(learn.y, learn.pred.detach())"
 ADD = "learn.loss_grad = learn.loss_grad + weight*value"
@@ -111,11 +113,11 @@ MUTANTS = [
     # 8. Accumulated batches are one large batch
     Mutant("share-missing", GAN, "loss*self._share()", "loss", ACCUMULATED),
     Mutant("critic-steps-each-batch", GAN, "if not self.waits: self._step()", "self._step()", ACCUMULATED),
-    Mutant("gradient-carried-over", GAN, "        self.optimiser.zero_grad()\n        self.n_steps += 1", "        self.n_steps += 1", f"{ACCUMULATED} {LEAK}"),
+    Mutant("gradient-carried-over", GAN, "        self.optimiser.zero_grad()\n        self.n_steps += 1", "        self.n_steps += 1", FORMULA),
     # 9. float16: one scaler for each net, undone before the gradient is looked at
     Mutant("scaler-shared", GAN, "self.critic_scaler = make_scaler(device, self.dtype)", "self.critic_scaler = self.learn.precision.scaler", MIXED),
     Mutant("critic-clipped-scaled", GAN, "self.critic_scaler.unscale_(self.optimiser)", "pass", f"{CLIP}[fp16]"),
-    Mutant("generator-clipped-scaled", LEARNER, "self.scaler.step(self)", "self.step()", f"{CLIP}[fp16]"),
+    Mutant("generator-clipped-scaled", LEARNER, "order, run_valid = MixedPrecision.order, False", "order, run_valid = MixedPrecision.order + 2, False", f"{CLIP}[fp16]"),
     Mutant("critic-not-clipped", GAN, "if (clip := getattr(self.learn, \"gradient_clip\", None)):", "if (clip := None):", CLIP),
     Mutant("overflow-stepped", LEARNER, "if not self.stepped: raise CancelStepException()", "pass", "test_gan.py::test_fp16_leaves_out_a_step_that_overflows"),
     # 10. The learning-rate finder puts the critic and the average back
@@ -127,14 +129,14 @@ MUTANTS = [
     Mutant("resume-critic-optimiser", GAN, "self.optimiser.load_state_dict(state[\"optimiser\"])", "pass", RESUME),
     Mutant("resume-optimiser", CHECKPOINT, "self.learn.opt.load_state_dict(self.pending[\"optimiser\"])", "pass", RESUME),
     Mutant("resume-average", LEARNER, "self.average, self.own, self.n_steps = dict(state[\"average\"]), None, state[\"n_steps\"]", "pass", RESUME),
-    Mutant("resume-random-states", CHECKPOINT, "set_random_states(self.pending[\"random\"])", "pass", RESUME),
+    Mutant("resume-random-states", CHECKPOINT, "set_random_states(self.pending[\"random\"])", "pass", LATE),
     Mutant("resume-batch", CHECKPOINT, "self.first_pass + self.stage_epoch - 1, self.batch", "self.first_pass + self.stage_epoch - 1, 0", RESUME),
-    Mutant("resume-pass", CHECKPOINT, "self.first_pass + self.stage_epoch - 1, self.batch", "self.first_pass - 1, self.batch", "test_training.py::test_resume_is_exact[gan-epoch-end]"),
+    Mutant("resume-pass", CHECKPOINT, "left*loader.bs, self.first_pass + self.stage_epoch - 1, self.batch", "left*loader.bs, loader.epoch, self.batch", LATE),
     Mutant("resume-position", CHECKPOINT, "self.stage_epoch, self.batch, self.step = state[\"stage_epoch\"], state[\"batch\"], state[\"step\"]", "pass", RESUME),
     Mutant("resume-sums", LEARNER, "self.sums, self.counts, self.resumed = dict(state[\"sums\"]), dict(state[\"counts\"]), True", "pass", RESUME),
     Mutant("resume-smooth-loss", CHECKPOINT, "smooth.val, smooth.count = self", "_ = self", RESUME),
     Mutant("resume-history", RECIPES, "history = state[\"history\"] if state else []", "history = []", RESUME),
-    Mutant("resume-best", CHECKPOINT, "self.value, self.weights, self.step = state[\"value\"], state[\"weights\"], state[\"step\"]", "pass", RESUME),
+    Mutant("resume-best", CHECKPOINT, "self.value, self.weights, self.step = state[\"value\"], state[\"weights\"], state[\"step\"]", "pass", "test_training.py::test_a_resumed_run_remembers_its_best"),
     # 12. Perceptual features are the trained net's
     Mutant("normalisation-missing", PERCEPTUAL, "x, kept = (x.float() - self.mean)/self.std, {}", "x, kept = x.float(), {}", "test_perceptual.py::test_features_are_the_packages"),
     Mutant("layer-after-activation", PERCEPTUAL, "places[f\"conv{block}_{number}\"] = index", "places[f\"conv{block}_{number}\"] = index + 1", "test_perceptual.py::test_features_before_and_after_activation test_perceptual.py::test_vgg19_layers_are_where_torchvision_has_them"),
@@ -146,14 +148,21 @@ MUTANTS = [
     Mutant("best-is-the-last", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "False", SCORED),
     Mutant("best-is-the-worst", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "SCORES[self.score]*(value - self.value) >= 0", f"{BEST} {SCORED}"),
     Mutant("distance-reversed", CHECKPOINT, "distance=-1", "distance=1", SCORED),
-    Mutant("best-not-copied", CHECKPOINT, "plain_copy(weights), step", "weights, step", SCORED),
+    # 14. The guard notices, and puts everything back
+    Mutant("nan-loss-not-noticed", GUARD, "if not (math.isfinite(loss) and math.isfinite(seen)):", "if False:", "test_guard.py::test_row_04_one_non_finite_step_is_left_out[loss]"),
+    Mutant("nan-gradient-not-noticed", GUARD, "if not math.isfinite(float(norm)):", "if False:", "test_guard.py::test_row_04_one_non_finite_step_is_left_out[gradient]"),
+    Mutant("critic-not-put-back", GUARD, "if \"gan\" in state[\"callbacks\"]: learn.gan.take_up(state[\"callbacks\"][\"gan\"])", "pass", PUT_BACK),
+    Mutant("average-not-put-back", GUARD, "if \"ema\" in state[\"callbacks\"]:", "if False:", PUT_BACK),
+    Mutant("optimiser-not-put-back", GUARD, "learn.opt.load_state_dict(state[\"optimiser\"])", "pass", PUT_BACK),
+    Mutant("rate-not-halved", GUARD, "else: self.rate /= 2", "else: pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
+    Mutant("explosion-not-noticed", GUARD, "if abs(seen) > self.explosion*max(usual, 1e-6):", "if False:", "test_guard.py::test_row_04_an_exploding_loss_is_put_back_at_once"),
 ]
 
 
-def folder_of(mutant, parent):
-    "A copy of package and tests, with the defect where there is one."
-    folder = Path(tempfile.mkdtemp(dir=parent)).resolve()
-    for name in ("paintsr_nb", "tests"): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__"))
+def folder_of(mutant, whole):
+    "A copy of the folder `whole`, with the defect where there is one."
+    folder = whole.with_name(mutant.name if mutant else "no-defect")
+    shutil.copytree(whole, folder)
     if mutant:
         file = folder/"paintsr_nb"/mutant.file
         text = file.read_text(encoding="utf-8")
@@ -174,7 +183,7 @@ class Witness:
 
 
 def child(folder, tests):
-    "Run tests in a copy; the exit status is the place of the outcome in `OUTCOMES`."
+    "Run tests in a copy; the exit status tells the outcome."
     import pytest
     signal.alarm(SECONDS)
     os.chdir(folder)
@@ -185,22 +194,23 @@ def child(folder, tests):
     with open(folder/"log", "w") as log, redirect_stdout(log), redirect_stderr(log):
         code = pytest.main(["-q", "-p", "no:cacheprovider", "--basetemp", str(folder/"pytest"), *tests], plugins=[witness])
     found = [any(one == test or one.startswith(f"{test}[") for one in witness.failed) for test in tests]
-    sys.exit(OUTCOMES.index("GREEN" if code == 0 else "red" if all(found) else "broken" if witness.crashed or code > 1 else "partly"))
+    outcome = "GREEN" if code == 0 else "red" if all(found) else "broken" if witness.crashed or code > 1 else "partly"
+    sys.exit(OUTCOMES.index(outcome))
 
 
-OUTCOMES = ("GREEN", "red", "partly", "broken")   # partly: one of the tests sees it, another that should does not
+OUTCOMES = ("GREEN", "broken", "red", "partly")   # 1 is what Python ends with after an error; partly: one of the tests does not see it
 
 
-def run(mutant, tests, parent):
+def run(mutant, tests, whole):
     "Outcome of some tests, and what pytest said."
-    folder = folder_of(mutant, parent)
+    folder = folder_of(mutant, whole)
     process = multiprocessing.get_context("fork").Process(target=child, args=(folder, [f"tests/{test}" for test in tests]))
     process.start()
     process.join()
     log = folder/"log"
     said = log.read_text(encoding="utf-8") if log.exists() else ""
     shutil.rmtree(folder)
-    return OUTCOMES[process.exitcode] if process.exitcode in range(3) else "broken", said
+    return OUTCOMES[process.exitcode] if process.exitcode in range(4) else "broken", said
 
 
 def main():
@@ -215,17 +225,19 @@ def main():
     gc.freeze()   # what is shared with the children is not looked through in each
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants_") as parent:
-        outcome, said = run(None, list(dict.fromkeys(test for mutant in chosen for test in mutant.tests.split())), parent)
+        whole = Path(parent).resolve()/"whole"   # as it is now, whatever is edited meanwhile
+        for name in ("paintsr_nb", "tests"): shutil.copytree(ROOT/name, whole/name, ignore=shutil.ignore_patterns("__pycache__"))
+        outcome, said = run(None, list(dict.fromkeys(test for mutant in chosen for test in mutant.tests.split())), whole)
         if outcome != "GREEN" or " passed" not in said: sys.exit(f"{said}\nthe tests fail without any defect: repair them first")
         print(f"without a defect: {said.strip().splitlines()[-1]}", flush=True)
         survivors = []
         for mutant in chosen:
             start = time.monotonic()
-            outcome, said = run(mutant, mutant.tests.split(), parent)
+            outcome, said = run(mutant, mutant.tests.split(), whole)
             print(f"{mutant.name:30} {outcome:6} {time.monotonic() - start:5.1f} s  {mutant.tests}", flush=True)
             if outcome != "red":
                 survivors.append(mutant.name)
-                print(said)
+                print(*said.splitlines()[-30:], sep="\n")
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutants found in {time.monotonic() - begun:.0f} s")
     if survivors: sys.exit(f"not found: {', '.join(survivors)}")
 

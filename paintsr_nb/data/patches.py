@@ -106,11 +106,12 @@ class CropDL(TfmdDL):
     def create_item(self, address):
         "Cut the crop of one address: `(LR, HR)`, (3,H,W) uint8."
         crop = self.crop_at(*divmod(address or 0, _PASS))
-        low, high = self.dataset[crop.picture]
-        size = self.low_size
+        low, *known = self.dataset[crop.picture]
+        if not known: return (_tensor(low),)   # `learn.predict`: a picture without HR, whole
+        high, size = known[0], self.low_size
         if size is None or not self.random: low, high = _centre(low, high, size)
         else: low, high = cut_crop(low, high, crop, size)
-        return tuple(TensorImage(torch.from_numpy(side.transpose(2, 0, 1).copy())) for side in (low, high))
+        return _tensor(low), _tensor(high)
 
     def batch_names(self,
         number:int, # Batch of the running pass of this process, from 0
@@ -142,6 +143,8 @@ class CropDL(TfmdDL):
 _PASS = 2**32   # an address is epoch*_PASS + index
 
 # %% ../../nbs/data/14_patches.ipynb #0a2a8f00
+def _tensor(pixels): return TensorImage(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+
 def _centre(low, high, size):
     "The middle `size` LR pixels of both sides, or all where the picture is smaller."
     height, width = low.shape[:2]

@@ -24,7 +24,7 @@ from ..core import atomic_path
 from ..nets.weights import save_model
 from ..picture import to_uint8
 from ..resize import enlarge
-from .learner import averaged_weights, bare, own_weights
+from .learner import alone, averaged_weights, bare, own_weights
 
 # %% ../../nbs/training/35_checkpoint.ipynb #d09eb590
 def save_checkpoint(
@@ -199,7 +199,7 @@ class CheckpointCallback(Callback):
         self.folder, self.about, self.history, self.minutes = run if isinstance(run, RunFolder) else RunFolder(run), about or {}, list(history or []), minutes
         self.keep, self.score, self.writes, self.kept = keep, score, writes, []
         self.stopping, self.stopped, self.pending = False, False, None
-        self.together = lambda value: value   # several processes end together
+        self.together = alone   # several processes end together
 
     def stop(self, *_):
         "Ask for an end; may be called from a signal handler."

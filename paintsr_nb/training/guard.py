@@ -15,7 +15,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.learner import Learner
 
 from .checkpoint import learner_state, plain_copy
-from .learner import bare, gradient_norm
+from .learner import alone, bare, gradient_norm
 
 # %% ../../nbs/training/36_guard.ipynb #36000009
 _STAYS = ("position", "loss_parts", "guard", "best", "precision")   # what a step back leaves alone
@@ -49,7 +49,7 @@ class GuardCallback(Callback):
     ):
         self.rollbacks, self.every, self.explosion, self.patience, self.certain, self.speaks = rollbacks, every, explosion, patience, certain, speaks
         self.rate, self.critic_rate, self.n_rollbacks, self.stopped = 1.0, 1.0, 0, None
-        self.good, self.together = None, lambda value: value   # several processes agree on what they see
+        self.good, self.together = None, alone   # several processes agree on what they see
         self._forget()
 
     def _forget(self): self.losses, self.calm, self.sure, self.fooled, self.struck = deque(maxlen=100), 0, 0, 0, False

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'LAYOUTS', 'seed_everything', 'to_pictures', 'ScoreColumn', 'LossParts', 'GradientNorm', 'gradient_norm',
-           'EMACallback', 'bare', 'averaged_weights', 'own_weights', 'PrecisionCallback', 'lay_out', 'make_scaler',
-           'PreviewCallback', 'sr_learner', 'AdamWrapper', 'adam', 'Stopwatch', 'time_steps', 'fastest_mode']
+           'EMACallback', 'alone', 'bare', 'averaged_weights', 'own_weights', 'PrecisionCallback', 'lay_out',
+           'make_scaler', 'PreviewCallback', 'sr_learner', 'AdamWrapper', 'adam', 'Stopwatch', 'time_steps',
+           'fastest_mode']
 
 # %% ../../nbs/training/33_learner.ipynb #c8fae3e6
 import math, random, time
@@ -189,6 +190,10 @@ class EMACallback(Callback):
         "Take up a saved average."
         self.average, self.own, self.n_steps = dict(state["average"]), None, state["n_steps"]
 
+def alone(value):
+    "What a process that is not alone replaces by the mean over all of them."
+    return value
+
 def bare(
     net:nn.Module, # Possibly wrapped for several processes
 )->nn.Module: # What is inside
@@ -298,13 +303,16 @@ class PreviewCallback(Callback):
         size:int=48, # Side of each crop in LR pixels
         write=None, # Function of (name, save) that calls `save(path)`; `None` writes at once
     ):
-        self.folder, self.n, self.size, self.write = Path(folder), n, size, write or (lambda name, save: save(Path(folder)/name))
+        self.folder, self.n, self.size, self.write = Path(folder), n, size, write
 
     def after_validate(self):
         "One strip, made with the weights that were validated."
         if not getattr(self.learn, "opt", None) or not hasattr(self.learn, "n_epoch"): return
         rows = [self._row(index) for index in range(min(self.n, len(self.learn.dls.valid_ds)))]
-        if rows: self.write(f"epoch_{self.learn.epoch:04d}.png", lambda path, sheet=np.concatenate(rows): write_picture(path, sheet))
+        if not rows: return
+        name, save = f"epoch_{self.learn.epoch:04d}.png", partial(write_picture, pixels=np.concatenate(rows))
+        if self.write: self.write(name, save)
+        else: save(self.folder/name)
 
     def _row(self, index):
         size, net = self.size, self.learn.model

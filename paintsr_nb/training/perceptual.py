@@ -120,9 +120,9 @@ class _Judge(nn.Module):
         if min(sr.shape[-2:]) < least: raise ValueError(f"pictures are {sr.shape[-2]}x{sr.shape[-1]}, {what} needs sides of {least} px: use larger ones")
         sr, high = (side.as_subclass(torch.Tensor) for side in (sr, high))
         ends = torch.stack([end.float() for side in (sr, high) for end in side.detach().aminmax()]).tolist()
-        for name, low, top in (("sr", *ends[:2]), ("high", *ends[2:])):
-            if not (-0.5 <= low and top <= 1.5):
-                raise ValueError(f"{name} runs from {low:.2f} to {top:.2f}, {what} wants 0-1: divide by 255, or undo a Normalize")
+        wrong = [("high", *ends[2:])] if not (-0.5 <= ends[2] and ends[3] <= 1.5) else []
+        if ends[0] >= 0 and ends[1] > 16: wrong = [("sr", *ends[:2])]   # bytes; a net may overshoot 0-1, and in a run that goes wrong by much
+        for name, low, top in wrong: raise ValueError(f"{name} runs from {low:.2f} to {top:.2f}, {what} wants 0-1: divide by 255, or undo a Normalize")
         return sr, high
 
 # %% ../../nbs/training/30_perceptual.ipynb #47cca192
