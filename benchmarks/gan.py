@@ -33,8 +33,8 @@ from paintsr_nb.upscaling.engine import Upscaler
 ROOT = Path(__file__).resolve().parent/"gan"
 RECIPE = Recipe("gan-proof", (
     Stage("l1", 600, lr=2e-4, score="psnr"),
-    Stage("gan", 2600, lr=1e-4, schedule="steps", milestones=(0.6, 0.85), pixel=1.0, perceptual=0.03, net="vgg16", layers=dict(conv2_2=0.1, conv3_3=0.5, conv4_3=1.0),
-          adversarial=0.04, gan="relativistic_average", critic="unet", critic_filters=24, critic_lr=4e-4, score="distance")),
+    Stage("gan", 2400, lr=1e-4, schedule="steps", milestones=(0.6, 0.85), pixel=0.4, perceptual=0.04, net="vgg16", layers=dict(conv2_2=0.1, conv3_3=0.5, conv4_3=1.0),
+          adversarial=0.04, gan="vanilla", critic="unet", critic_filters=24, critic_lr=2e-4, score="distance")),
     start="default", low_size=24, bs=4, epoch_iters=200, valid_size=64)
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 

@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("fastai.callback.all", "fastai.data.all", "torch._dynamo", "torch.testing", "spandrel", "scipy.signal", "skimage.metrics", "pandas", "pytest")   # what a child need not import again
 SECONDS = 300   # what hangs longer is broken
+OUTCOMES = ("GREEN", "broken", "red", "partly")   # 1 is what Python ends with after an error; partly: one of the tests does not see it
 
 
 class Mutant(NamedTuple):
@@ -59,6 +61,7 @@ BEST = "test_training.py::test_saved_model_is_the_best_average_so_far"
 SCORED = "test_training.py::test_the_best_is_the_best_of_all_that_was_scored"
 PUT_BACK = "test_guard.py::test_what_is_put_back_is_the_last_good_state"
 
+BEGIN = "for group in self.optimiser.param_groups: group[\"lr\"] = self._lr(self.learn.pct_train)"
 JUDGE = "real, made = self.both(learn.y, learn.pred.detach())"
 ADD = "learn.loss_grad = learn.loss_grad + weight*value"
 
@@ -76,8 +79,8 @@ MUTANTS = [
     Mutant("critic-never-steps", GAN, "if not self.waits: self._step()", "pass", "test_gan.py::test_both_nets_learn"),
     # 3. Weight 0 is the plain learner
     Mutant("zero-leaves-a-trace", GAN, ADD, "learn.loss_grad = learn.loss_grad + (weight + 1e-3)*value", f"{ZERO} {PARTS}"),
-    Mutant("zero-draws-a-number", GAN, "self.asked, self.waits = False, False", "self.asked, self.waits = False, False; torch.rand(1)", ZERO),
-    Mutant("zero-changes-the-batch", GAN, "self.asked, self.waits = False, False", "self.asked, self.waits = False, False; self.learn.x.mul_(0.999)", ZERO),
+    Mutant("zero-draws-a-number", GAN, BEGIN, f"torch.rand(1)\n        {BEGIN}", ZERO),
+    Mutant("zero-changes-the-batch", GAN, BEGIN, f"self.learn.x.mul_(0.999)\n        {BEGIN}", ZERO),
     # 4. Parts sum to what is back-propagated
     Mutant("part-of-another-weight", GAN, "{name: (value.detach(), weight) for", "{name: (value.detach(), self.weight) for", PARTS),
     Mutant("part-left-out", GAN, "in self.parts.values(): learn", "in [*self.parts.values()][:1]: learn", PARTS),
@@ -141,15 +144,15 @@ MUTANTS = [
     Mutant("normalisation-missing", PERCEPTUAL, "x, kept = (x.float() - self.mean)/self.std, {}", "x, kept = x.float(), {}", "test_perceptual.py::test_features_are_the_packages"),
     Mutant("layer-after-activation", PERCEPTUAL, "places[f\"conv{block}_{number}\"] = index", "places[f\"conv{block}_{number}\"] = index + 1", "test_perceptual.py::test_features_before_and_after_activation test_perceptual.py::test_vgg19_layers_are_where_torchvision_has_them"),
     Mutant("activation-in-place", PERCEPTUAL, "layer.inplace = False", "layer.inplace = True", "test_perceptual.py::test_features_before_and_after_activation"),
-    Mutant("range-not-checked", PERCEPTUAL, "if not (-0.5 <= low and top <= 1.5):", "if False:", RANGE),
-    Mutant("range-of-hr-not-checked", PERCEPTUAL, "(\"high\", *ends[2:])", "(\"high\", *ends[:2])", RANGE),
+    Mutant("range-of-sr-not-checked", PERCEPTUAL, "if ends[0] >= 0 and ends[1] > 16:", "if False:", RANGE),
+    Mutant("range-of-hr-not-checked", PERCEPTUAL, "if not (-0.5 <= ends[2] and ends[3] <= 1.5) else []", "if False else []", RANGE),
     # 13. The best so far
     Mutant("start-not-scored", CHECKPOINT, "self._offer(scores, averaged_weights(self.learn), 0)", "pass", SCORED),
     Mutant("best-is-the-last", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "False", SCORED),
     Mutant("best-is-the-worst", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "SCORES[self.score]*(value - self.value) >= 0", f"{BEST} {SCORED}"),
     Mutant("distance-reversed", CHECKPOINT, "distance=-1", "distance=1", SCORED),
     # 14. The guard notices, and puts everything back
-    Mutant("nan-loss-not-noticed", GUARD, "if not (math.isfinite(loss) and math.isfinite(seen)):", "if False:", "test_guard.py::test_row_04_one_non_finite_step_is_left_out[loss]"),
+    Mutant("nan-forgotten", GUARD, "        self.struck = True", "        pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
     Mutant("nan-gradient-not-noticed", GUARD, "if not math.isfinite(float(norm)):", "if False:", "test_guard.py::test_row_04_one_non_finite_step_is_left_out[gradient]"),
     Mutant("critic-not-put-back", GUARD, "if \"gan\" in state[\"callbacks\"]: learn.gan.take_up(state[\"callbacks\"][\"gan\"])", "pass", PUT_BACK),
     Mutant("average-not-put-back", GUARD, "if \"ema\" in state[\"callbacks\"]:", "if False:", PUT_BACK),
@@ -165,11 +168,15 @@ def folder_of(mutant, whole):
     shutil.copytree(whole, folder)
     if mutant:
         file = folder/"paintsr_nb"/mutant.file
-        text = file.read_text(encoding="utf-8")
-        if (count := text.count(mutant.old)) != 1:
-            sys.exit(f"{mutant.name} has gone stale: {mutant.old!r} occurs {count} times in {mutant.file}, expected once: write it anew")
-        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        file.write_text(file.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
     return folder
+
+
+def check_fresh(mutants, whole):
+    "The text that a mutant replaces must occur once, else it is about code that is no more."
+    counts = {mutant: (whole/"paintsr_nb"/mutant.file).read_text(encoding="utf-8").count(mutant.old) for mutant in mutants}
+    stale = [f"{mutant.name}: {mutant.old!r} occurs {count} times in {mutant.file}, expected once" for mutant, count in counts.items() if count != 1]
+    if stale: sys.exit("mutants have gone stale, write them anew:\n" + "\n".join(stale))
 
 
 class Witness:
@@ -198,9 +205,6 @@ def child(folder, tests):
     sys.exit(OUTCOMES.index(outcome))
 
 
-OUTCOMES = ("GREEN", "broken", "red", "partly")   # 1 is what Python ends with after an error; partly: one of the tests does not see it
-
-
 def run(mutant, tests, whole):
     "Outcome of some tests, and what pytest said."
     folder = folder_of(mutant, whole)
@@ -221,12 +225,14 @@ def main():
     if not chosen: parser.error(f"no such mutant: choose from {', '.join(mutant.name for mutant in MUTANTS)}")
     os.environ.update(OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="", MPLBACKEND="agg", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")   # the proofs are about small nets on the CPU
     sys.dont_write_bytecode = True
-    for name in HEAVY: importlib.import_module(name)
+    with warnings.catch_warnings(action="ignore"):
+        for name in HEAVY: importlib.import_module(name)
     gc.freeze()   # what is shared with the children is not looked through in each
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants_") as parent:
         whole = Path(parent).resolve()/"whole"   # as it is now, whatever is edited meanwhile
         for name in ("paintsr_nb", "tests"): shutil.copytree(ROOT/name, whole/name, ignore=shutil.ignore_patterns("__pycache__"))
+        check_fresh(chosen, whole)
         outcome, said = run(None, list(dict.fromkeys(test for mutant in chosen for test in mutant.tests.split())), whole)
         if outcome != "GREEN" or " passed" not in said: sys.exit(f"{said}\nthe tests fail without any defect: repair them first")
         print(f"without a defect: {said.strip().splitlines()[-1]}", flush=True)

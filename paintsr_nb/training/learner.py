@@ -363,21 +363,21 @@ def adam(
 
 # %% ../../nbs/training/33_learner.ipynb #71ce0002
 class Stopwatch(Callback):
-    "Notes the seconds of each training batch and ends the fit after `n` of them."
+    "Notes the seconds of each training batch and ends the fit after `n` of them; the first is not counted, unless it is so slow that one must do."
     order, run_valid = 1000, False
     def __init__(self,
-        n:int=2, # Batches; one more goes before, not counted
-    ): self.n, self.seconds, self.last = n, [], None
+        n:int=2, # Batches to time
+        slow:float=5.0, # Seconds from which a single batch is enough
+    ): self.n, self.slow, self.seconds = n, slow, []
+
+    def before_fit(self): self.last = time.perf_counter()
 
     def after_batch(self):
-        now = self._now()
-        if self.last is not None: self.seconds.append(now - self.last)
-        self.last = now
-        if len(self.seconds) == self.n: raise CancelFitException()
-
-    def _now(self):
         if self.learn.x.is_cuda: torch.cuda.synchronize()
-        return time.perf_counter()
+        now = time.perf_counter()
+        self.seconds.append(now - self.last)
+        self.last = now
+        if len(self.seconds) == self.n + 1 or self.seconds[-1] > self.slow: raise CancelFitException()
 
 def time_steps(
     learn:Learner, # Is trained a little
@@ -386,7 +386,7 @@ def time_steps(
     "How long a training step takes, the critic's included."
     watch = Stopwatch(n)
     with learn.no_bar(), learn.no_logging(): learn.fit(1, cbs=watch)
-    return min(watch.seconds)
+    return min(watch.seconds[1:] or watch.seconds)
 
 def fastest_mode(
     make_learner, # Function of (precision, layout) that gives a fresh learner with at least `n + 1` batches
@@ -394,8 +394,6 @@ def fastest_mode(
     modes:tuple=(("fp32", "contiguous"), ("fp32", "channels_last"), ("bf16", "channels_last")), # To choose from
 )->tuple[str, str, dict]: # Precision, layout, and `(precision, layout)` → seconds a step
     "The precision and layout in which a step is fastest on this device."
-    seconds = {mode: [] for mode in modes}
-    for _ in range(2):
-        for mode in modes: seconds[mode].append(time_steps(make_learner(*mode), n))
-    seconds = {mode: min(times) for mode, times in seconds.items()}
+    seconds = {mode: time_steps(make_learner(*mode), n) for mode in modes}
+    if max(seconds.values()) < 5: seconds = {mode: min(first, time_steps(make_learner(*mode), n)) for mode, first in seconds.items()}
     return *min(seconds, key=seconds.get), seconds

@@ -271,7 +271,11 @@ def plan(
     "Choose precision and layout, and predict time and memory of a recipe, from a few steps of each stage."
     short, lines, hours = replace(recipe, epoch_iters=3, ema=0), [], 0
     losses = [stage_loss(stage) for stage in recipe.stages]
-    def trial(index, mode): return stage_learner(short, recipe.stages[index], copy.deepcopy(net), replace(setup, mode=mode, parallel=None), losses[index])
+    alone = replace(setup, device=setup.parallel.device if setup.parallel else setup.device, parallel=None)
+    bar = progress(total=len(recipe.stages) + (6 if recipe.precision == "auto" else 0), what="measuring a step", unit="trial")
+    def trial(index, mode):
+        bar.update(1)
+        return stage_learner(short, recipe.stages[index], copy.deepcopy(net), replace(alone, mode=mode), losses[index])
     mode = (recipe.precision, "channels_last")
     if recipe.precision == "auto":
         *mode, seconds = fastest_mode(lambda *mode: trial(-1, mode), n=2*recipe.accumulate)
@@ -280,6 +284,7 @@ def plan(
         step = time_steps(trial(index, mode), 2*recipe.accumulate)*recipe.accumulate
         hours += step*stage.n_iters/3600
         lines.append(f"{_stage_line(recipe, stage)}: {step:.3g} s a step, {_duration(step*stage.n_iters)}")
+    bar.close()
     lines.append(f"{_duration(3600*hours)} in all, beside validation; about {_memory_gib():.1f} GiB of memory")
     return tuple(mode), lines
 
