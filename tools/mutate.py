@@ -152,6 +152,8 @@ MUTANTS = [
     Mutant("best-is-the-worst", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "SCORES[self.score]*(value - self.value) >= 0", f"{BEST} {SCORED}"),
     Mutant("distance-reversed", CHECKPOINT, "distance=-1", "distance=1", SCORED),
     # 14. The guard notices, and puts everything back
+    Mutant("nan-loss-not-noticed", GUARD, "if not (math.isfinite(loss) and math.isfinite(seen)):", "if False:",
+           "test_guard.py::test_row_04_one_non_finite_step_is_left_out[loss]"),
     Mutant("nan-forgotten", GUARD, "        self.struck = True", "        pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
     Mutant("nan-gradient-not-noticed", GUARD, "if not math.isfinite(float(norm)):", "if False:", "test_guard.py::test_row_04_one_non_finite_step_is_left_out[gradient]"),
     Mutant("critic-not-put-back", GUARD, "if \"gan\" in state[\"callbacks\"]: learn.gan.take_up(state[\"callbacks\"][\"gan\"])", "pass", PUT_BACK),
