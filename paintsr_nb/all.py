@@ -18,10 +18,14 @@ from .data.patches import *
 from .nets.generators import *
 from .nets.critics import *
 from .nets.weights import *
+from .training.perceptual import *
 from .training.losses import *
+from .training.adversarial import *
 from .training.learner import *
 from .training.gan import *
 from .training.checkpoint import *
+from .training.guard import *
+from .training.parallel import *
 from .training.recipes import *
 from .upscaling.tiles import *
 from .upscaling.engine import *

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from paintsr_nb.nets.critics import CRITICS, make_critic
-from paintsr_nb.training.adversarial import ADVERSARIAL, PRESETS, accuracy, feature_matching_loss, r1_penalty
+from paintsr_nb.training.adversarial import ADVERSARIAL, PRESETS, critic_accuracy, feature_matching_loss, r1_penalty
 from paintsr_nb.training.losses import SRLoss
 
 SHAPES = [(5,), (4, 1), (2, 1, 6, 7)]
@@ -111,7 +111,7 @@ def test_mean_over_halves_is_the_mean_of_the_whole():
 
 
 def test_pairs_must_be_pairs():
-    for call in (*ADVERSARIAL["relativistic"], lambda real, made: accuracy("relativistic", real, made)):
+    for call in (*ADVERSARIAL["relativistic"], lambda real, made: critic_accuracy("relativistic", real, made)):
         with pytest.raises(ValueError, match=r"real logits are \(4, 1\), made ones \(2, 1\).*relativistic_average"): call(torch.zeros(4, 1), torch.zeros(2, 1))
     for kind in set(ADVERSARIAL) - {"relativistic"}:
         for loss in ADVERSARIAL[kind]: assert torch.isfinite(loss(torch.zeros(4, 1), torch.zeros(2, 1)))
@@ -122,15 +122,15 @@ def test_pairs_must_be_pairs():
 def test_accuracy_counts(kind, wanted):
     "Means -0.25 and -1.5, so the relativistic border is -0.875."
     real, made = torch.tensor([2.0, 1.0, -0.5, -3.5]), torch.tensor([-4.0, 0.25, -1.25, -1.0])
-    assert accuracy(kind, real, made).item() == pytest.approx(wanted)
-    assert accuracy(kind, real + 100, made - 100) == 1 and accuracy(kind, made - 100, real + 100) == 0
-    with pytest.raises(ValueError, match="choose one of vanilla, lsgan, hinge"): accuracy("wgan", real, made)
+    assert critic_accuracy(kind, real, made).item() == pytest.approx(wanted)
+    assert critic_accuracy(kind, real + 100, made - 100) == 1 and critic_accuracy(kind, made - 100, real + 100) == 0
+    with pytest.raises(ValueError, match="choose one of vanilla, lsgan, hinge"): critic_accuracy("wgan", real, made)
 
 
 def test_accuracy_takes_the_given_mean():
     real, made = torch.tensor([2.0]), torch.tensor([1.0])
-    assert accuracy("relativistic_average", real, made) == 1
-    assert accuracy("relativistic_average", real, made, lambda values: values.mean() + 5) == 0.5
+    assert critic_accuracy("relativistic_average", real, made) == 1
+    assert critic_accuracy("relativistic_average", real, made, lambda values: values.mean() + 5) == 0.5
 
 
 @pytest.mark.parametrize("name", CRITICS)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ADVERSARIAL', 'PRESETS', 'vanilla_critic_loss', 'vanilla_generator_loss', 'lsgan_critic_loss', 'lsgan_generator_loss',
            'hinge_critic_loss', 'hinge_generator_loss', 'relativistic_critic_loss', 'relativistic_generator_loss',
-           'relativistic_average_critic_loss', 'relativistic_average_generator_loss', 'accuracy', 'r1_penalty',
+           'relativistic_average_critic_loss', 'relativistic_average_generator_loss', 'critic_accuracy', 'r1_penalty',
            'feature_matching_loss']
 
 # %% ../../nbs/training/32_adversarial.ipynb #b5392027
@@ -74,7 +74,7 @@ ADVERSARIAL = dict(
 )
 
 # %% ../../nbs/training/32_adversarial.ipynb #34a6e0e2
-def accuracy(
+def critic_accuracy(
     kind:str, # A key of `ADVERSARIAL`
     real, # Logits of real pictures, any shape
     made, # Logits of made pictures

@@ -14,7 +14,7 @@ from fastai.callback.fp16 import MixedPrecision
 from torch import nn
 from torch.func import functional_call
 
-from .adversarial import ADVERSARIAL, accuracy, feature_matching_loss, r1_penalty
+from .adversarial import ADVERSARIAL, critic_accuracy, feature_matching_loss, r1_penalty
 from .learner import adam, gradient_norm, lay_out, make_scaler
 
 # %% ../../nbs/training/34_gan.ipynb #4b31a6e3
@@ -117,7 +117,7 @@ class GANCallback(Callback):
         with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
             real, made = self.both(learn.y, learn.pred.detach())
         loss = self.critic_loss(real, made, self.mean)
-        self.numbers |= dict(critic_loss=loss, critic_real=real.detach().float().mean(), critic_fake=made.detach().float().mean(), critic_accuracy=accuracy(self.kind, real.detach(), made.detach(), self.mean))
+        self.numbers |= dict(critic_loss=loss, critic_real=real.detach().float().mean(), critic_fake=made.detach().float().mean(), critic_accuracy=critic_accuracy(self.kind, real.detach(), made.detach(), self.mean))
         if self.r1 and self.n_steps % self.r1_every == 0:
             penalty = r1_penalty(self.critic, learn.y)
             self.numbers["critic_r1"] = penalty.detach()

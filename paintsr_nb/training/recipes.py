@@ -394,7 +394,7 @@ def _run_learner(recipe, index, net, setup, folder, history, passes, minutes, wr
     about = dict(stage=index, row=dict(stage=stage.name))
     callbacks = [PositionCallback(recipe.epoch_iters, stage.n_iters, passes, recipe.accumulate), ParamScheduler(dict(lr=rate_of(stage, stage.lr))), GuardCallback(speaks=writes),
                  BestCallback(folder, card, stage.score, writes), CheckpointCallback(folder, about, history, minutes, recipe.keep, stage.score, writes)]
-    if writes: callbacks += [PreviewCallback(folder.path/"preview", write=lambda name, save: folder.write(f"preview/{name}", save)), StageBar(stage.name)]
+    if writes: callbacks += [PreviewCallback(folder.path/"preview", write=lambda name, save: folder.write(f"preview/{index}_{stage.name}_{name}", save)), StageBar(stage.name)]
     return stage_learner(recipe, stage, net, setup, cbs=callbacks)
 
 def _first_row(stage, learn, say):
