@@ -1,6 +1,7 @@
 """Time and memory of a GAN step by `stage_learner` against a plain PyTorch loop that does the same step.
 
-    python benchmarks/train.py [--arch rrdbnet16 --num_blocks 3] [--critic vgg] [--bs 4] [--low_size 32] [--rounds 6] [--steps 3] [--threads N] [--device cpu] [--json FILE]
+    python benchmarks/train.py [--arch rrdbnet16 --num_blocks 3] [--critic vgg] [--bs 4] [--low_size 24] [--rounds 6]
+                                [--steps 3] [--threads N] [--device cpu] [--json FILE]
 
 The plain loop does what the reference code of ESRGAN does (BasicSR's `ESRGANModel`): float32, contiguous, Adam as PyTorch has it, the critic asked anew
 for its own step, two backward passes through it, an average of the weights after each step, numbers for the log. Ours runs twice: at equal settings
@@ -212,7 +213,7 @@ def main(
     critic:str="vgg", # "vgg", "unet" or "patch"
     critic_filters:int=64, # Channels of its first stage
     bs:int=4, # Crops a batch
-    low_size:int=32, # Side of a crop in LR pixels
+    low_size:int=24, # Side of a crop in LR pixels
     rounds:int=6, # How often the ways take turns
     steps:int=3, # Steps a turn, 2 or more
     threads:int=None, # Of PyTorch; its own choice if left out
