@@ -108,8 +108,8 @@ class PlainLoop:
         made_loss.backward()
         self.critic_optimiser.step()
 
-        self.log = {name: value.detach().mean().item() for name, value in dict(pixel=pixel, perceptual=perceptual, gan=gan, real_loss=real_loss, made_loss=made_loss,
-                                                                                real=real_logits, made=made_logits).items()}
+        numbers = dict(pixel=pixel, perceptual=perceptual, gan=gan, real_loss=real_loss, made_loss=made_loss, real=real_logits, made=made_logits)
+        self.log = {name: value.detach().mean().item() for name, value in numbers.items()}
         new = dict(self.net.named_parameters())
         for name, parameter in self.average.named_parameters(): parameter.data.mul_(self.decay).add_(new[name].data, alpha=1 - self.decay)
 
@@ -185,7 +185,8 @@ def weigh(recipe, num_blocks, store, device, mode):
     n = WARM_UP + MEMORY_STEPS
     stage = replace(stage, n_iters=n, critic_filters=min(16, stage.critic_filters))
     recipe = replace(recipe, bs=2, low_size=min(12, recipe.low_size), epoch_iters=n, stages=(stage,))
-    ours, scales = Ours(recipe, make_generator(recipe.arch, num_blocks=num_blocks), Setup(Store(store), device=device), stage_loss(stage), mode, every=25), Weigh()
+    net, setup, scales = make_generator(recipe.arch, num_blocks=num_blocks), Setup(Store(store), device=device), Weigh()
+    ours = Ours(recipe, net, setup, stage_loss(stage), mode, every=25)
     ours.learn.add_cb(scales)
     ours.run()
     return scales.held, scales.on_card
@@ -224,16 +225,20 @@ def main(
     "Ratio of the time of our GAN step to that of a plain PyTorch loop, and the growth of memory."
     warnings.filterwarnings("ignore", category=FutureWarning)
     if threads: torch.set_num_threads(threads)
-    stage = Stage("gan", 10**6, lr=1e-5, critic_lr=1e-5, schedule="flat", pixel=1e-2, perceptual=1.0, net="vgg16", adversarial=5e-3, critic=critic, critic_filters=critic_filters)
+    if steps < 2: raise ValueError(f"steps={steps}: give each turn 2 or more, the first two are compared")
+    stage = Stage("gan", 10**6, lr=1e-5, critic_lr=1e-5, schedule="flat", pixel=1e-2, perceptual=1.0, net="vgg16", adversarial=5e-3,
+                  critic=critic, critic_filters=critic_filters)
     recipe = Recipe("benchmark", (stage,), arch, low_size=low_size, bs=bs, epoch_iters=steps)
-    report = dict(arch=arch, num_blocks=num_blocks, critic=critic, critic_filters=critic_filters, bs=bs, low_size=low_size, rounds=rounds, steps=steps, device=device,
-                  threads=torch.get_num_threads(), torch=torch.__version__, load=[os.getloadavg()[0]])
-    print(f"{arch} of {num_blocks} blocks against {critic}, {bs} crops of {low_size}x{low_size}, {device}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, load {os.getloadavg()[0]:.2f}", flush=True)
+    report = dict(arch=arch, num_blocks=num_blocks, critic=critic, critic_filters=critic_filters, bs=bs, low_size=low_size, rounds=rounds, steps=steps,
+                  device=device, threads=torch.get_num_threads(), torch=torch.__version__, load=[os.getloadavg()[0]])
+    print(f"{arch} of {num_blocks} blocks against {critic}, {bs} crops of {low_size}x{low_size}, {device}, {report['threads']} threads, "
+          f"PyTorch {torch.__version__}, load {report['load'][0]:.2f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         setup = Setup(small_store(Path(folder)), device=device)
         seed_everything(recipe.seed)
         net, loss = make_generator(arch, num_blocks=num_blocks), stage_loss(stage).to(device)
-        *mode, seconds = fastest_mode(lambda *mode: stage_learner(replace(recipe, epoch_iters=3), stage, copy.deepcopy(net), replace(setup, mode=mode), copy.deepcopy(loss)))
+        short = replace(recipe, epoch_iters=3)
+        *mode, seconds = fastest_mode(lambda *mode: stage_learner(short, stage, copy.deepcopy(net), replace(setup, mode=mode), copy.deepcopy(loss)))
         print(f"fastest here: {' '.join(mode)} (" + ", ".join(f"{' '.join(name)} {value:.3g} s" for name, value in seconds.items()) + ")", flush=True)
         ours = {name: Ours(recipe, copy.deepcopy(net), setup, copy.deepcopy(loss), how) for name, how in dict(equal=EQUAL, defaults=mode).items()}
         judge = ours["equal"].learn.gan.critic
@@ -252,20 +257,22 @@ def main(
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             for name in order: times[name].append(ways[name].run()/steps)
         for name, way in ours.items(): times[name] = [time + way.copying() for time in times[name]]
-        report |= dict(mode=mode, times=times, load=report["load"] + [os.getloadavg()[0]], equal=summary(times, "equal"), defaults=summary(times, "defaults"))
+        report |= dict(mode=mode, times=times, load=report["load"] + [os.getloadavg()[0]]) | {name: summary(times, name) for name in ours}
         limit, machine = target(device)
         print(f"  plain     {statistics.median(times['plain']):7.3f} s a step")
         for name, most in (("equal", 1.05), ("defaults", limit)):
             found = report[name]
-            print(f"  {name:9} {found['seconds']:7.3f} s a step, {found['ratio']:.3f} of the plain time (rounds from {found['least']:.3f} to {found['greatest']:.3f})"
-                  + (f"; at most {most} on {machine}" if most else ""))
+            wanted = f"; at most {most} on {machine}" if most else ""
+            print(f"  {name:9} {found['seconds']:7.3f} s a step, {found['ratio']:.3f} of the plain time (rounds from {found['least']:.3f} to {found['greatest']:.3f}){wanted}")
         print(f"  load {report['load'][0]:.2f} at the start, {report['load'][1]:.2f} now", flush=True)
 
         if not no_memory:
             with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (torch.get_num_threads(),)) as fresh:
                 report["held"], report["on_card"] = fresh.submit(weigh, recipe, num_blocks, setup.store.path, device, mode).result()
             for what, held in (("process", report["held"]), ("card", report["on_card"])):
-                if held: print(f"  memory of the {what}: {held[0]:.0f} MB after {WARM_UP} steps, then " + ", ".join(f"{later - held[0]:+.1f}" for later in held[1:]) + f" MB after {MEMORY_STEPS//3}, {MEMORY_STEPS*2//3} and {MEMORY_STEPS} more")
+                if not held: continue
+                growth = ", ".join(f"{later - held[0]:+.1f}" for later in held[1:])
+                print(f"  memory of the {what}: {held[0]:.0f} MB after {WARM_UP} steps, {growth} MB after {MEMORY_STEPS//3} more each")
     if json: write_json(json, report)
 
 
