@@ -87,7 +87,7 @@ def main():
     text = as_markdown(table)
     print(text)
     if options.json: options.json.write_text(json.dumps(table.to_dict("records"), indent=1) + "\n")
-    if options.readme: write_readme(f"\n{text}\n\nPrinted by `python benchmarks/quality.py --readme`; SSIM and PSNR by the protocol named, mean of the pictures. How the network was trained: [benchmarks/default](benchmarks/default/README.md).")
+    if options.readme: write_readme(f"\n{text}\n\nPrinted by `python benchmarks/quality.py --readme`; SSIM and PSNR by the protocol named, mean of the pictures. How the network was trained: [benchmarks/default](benchmarks/default/README.md). What a critic adds and what it costs, measured on the same paintings: [benchmarks/gan](benchmarks/gan/README.md).")
 
 
 if __name__ == "__main__": main()
