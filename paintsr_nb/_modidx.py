@@ -974,6 +974,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'paintsr_nb/training/recipes.py'),
                                              'paintsr_nb.training.recipes._shared': ( 'training/recipes.html#_shared',
                                                                                       'paintsr_nb/training/recipes.py'),
+                                             'paintsr_nb.training.recipes._silent': ( 'training/recipes.html#_silent',
+                                                                                      'paintsr_nb/training/recipes.py'),
                                              'paintsr_nb.training.recipes._stage_line': ( 'training/recipes.html#_stage_line',
                                                                                           'paintsr_nb/training/recipes.py'),
                                              'paintsr_nb.training.recipes._terms': ( 'training/recipes.html#_terms',

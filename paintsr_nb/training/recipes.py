@@ -319,7 +319,7 @@ def train(
     setup = Setup(store if isinstance(store, Store) else Store(store), num_workers, device, parallel=start_parallel(device))
     writes = setup.parallel is None or setup.parallel.is_main_process
     run, state = Path(run), _open_run(recipe, Path(run), resume, setup.parallel)
-    folder, say = RunFolder(run), print if writes else (lambda *_: None)
+    folder, say = RunFolder(run), partial(print, flush=True) if writes else _silent
     seed_everything(recipe.seed)
     net, at = _first_net(recipe), state["stage"] if state else 0
     if setup.parallel: _check_nets(recipe, net, setup.parallel.device)
@@ -345,6 +345,8 @@ def train(
     return run
 
 # %% ../../nbs/training/38_recipes.ipynb #99abf087
+def _silent(*_): pass   # of several processes one speaks
+
 def _n_epochs(recipe, stage): return -(-stage.n_iters//recipe.epoch_iters)
 
 def _first_net(recipe):
@@ -384,7 +386,7 @@ def _mode(recipe, net, setup, state, predict, say):
         return saved["precision"], saved["layout"]
     if recipe.precision != "auto" and not predict: return recipe.precision, "channels_last"
     mode, lines = plan(recipe, net, setup)
-    if predict: say("\n".join(lines), flush=True) if say is print else None
+    if predict: say("\n".join(lines))
     return mode if setup.parallel is None else tuple(same_everywhere(mode))
 
 def _run_learner(recipe, index, net, setup, folder, history, passes, minutes, writes):
@@ -400,7 +402,7 @@ def _run_learner(recipe, index, net, setup, folder, history, passes, minutes, wr
 def _first_row(stage, learn, say):
     "Score the start of a stage, beside bicubic."
     plain, scores = validation_scores(learn, bicubic), learn.best.begin()
-    say(f"stage {stage.name!r} begins: " + ", ".join(f"{name} {scores[name]:.4f} (bicubic {plain[name]:.4f})" for name in scores if name != "valid_loss"), flush=True) if say is print else None
+    say(f"stage {stage.name!r} begins: " + ", ".join(f"{name} {scores[name]:.4f} (bicubic {plain[name]:.4f})" for name in scores if name != "valid_loss"))
     return dict(stage=stage.name, epoch=-1, step=0, **scores)
 
 def _draw_curves(history, path):
