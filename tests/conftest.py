@@ -30,6 +30,16 @@ def data():
     return SHARED
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    "PyTorch on a single thread: tiny nets are quickest so, and sums come out the same."
+    import torch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory):
     "A store of three small brush-stroke pictures, one of them for validation."

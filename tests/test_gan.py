@@ -24,12 +24,7 @@ from paintsr_nb.training.losses import SRLoss
 from tiny import copies, fit, same, tiny_gan, tiny_learner
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 _number = itertools.count()
