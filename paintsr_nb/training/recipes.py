@@ -334,7 +334,9 @@ def train(
         with stop_on_interrupt(learn.checkpoint.stop), learn.no_bar(), learn.no_logging(): learn.fit(learn.position.epochs_left)
         history, passes = learn.checkpoint.history, passes + _n_epochs(recipe, stage)
         if writes: folder.write("curves.png", partial(_draw_curves, history))
-        if learn.guard.stopped: raise RuntimeError(f"stage {stage.name!r}: {learn.guard.stopped}. The best model so far is in {run}")
+        if learn.guard.stopped:
+            folder.finish()   # what waits for a vanished drive is not lost with the run
+            raise RuntimeError(f"stage {stage.name!r}: {learn.guard.stopped}. The best model so far is in {run}")
         if learn.checkpoint.stopped:
             say(f"stopped in stage {stage.name!r} after {learn.position.step} of {stage.n_iters} steps; go on with resume (--resume)")
             break
