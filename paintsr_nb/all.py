@@ -15,9 +15,11 @@ from .samples import *
 from .data.pairs import *
 from .data.store import *
 from .data.patches import *
+from .nets.tensors import *
 from .nets.generators import *
 from .nets.critics import *
 from .nets.weights import *
+from .nets.modes import *
 from .training.perceptual import *
 from .training.losses import *
 from .training.adversarial import *
