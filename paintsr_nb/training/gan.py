@@ -9,13 +9,16 @@ __all__ = ['ask', 'Both', 'GANCallback']
 import copy
 
 import torch
-from fastai.callback.core import Callback
 from fastai.callback.fp16 import MixedPrecision
+from fastai.callback.training import GradientAccumulation, GradientClip
+from fastcore.basics import patch
 from torch import nn
 from torch.func import functional_call
 
-from .adversarial import ADVERSARIAL, critic_accuracy, feature_matching_loss, r1_penalty
-from .learner import adam, gradient_norm, lay_out, make_scaler
+from ..losses.adversarial import ADVERSARIAL, critic_accuracy, feature_matching_loss, r1_penalty
+from .callback import SRCallback, find_callback
+from .learner import adam, gradient_norm
+from .precision import LossScale, PrecisionCallback
 
 # %% ../../nbs/training/34_gan.ipynb #4b31a6e3
 def ask(
@@ -30,131 +33,157 @@ def ask(
 
 # %% ../../nbs/training/34_gan.ipynb #34aa0002
 class Both(nn.Module):
-    "A critic that is shown real and made pictures in one call."
+    "A critic that is shown real and fake pictures in one call."
     def __init__(self,
         critic:nn.Module, # Judges either kind by itself
     ):
         super().__init__()
         self.critic = critic
 
-    def forward(self, real, made): return self.critic(real), self.critic(made)
+    def forward(self, real, fake): return self.critic(real), self.critic(fake)
 
 # %% ../../nbs/training/34_gan.ipynb #d81a7b01
-class GANCallback(Callback):
+class GANCallback(SRCallback):
     "Train `critic` beside the generator and add its opinion to the generator's loss."
-    order, run_valid = MixedPrecision.order - 5, False   # before GradientAccumulation (-4) and the end of autocast
+    order, run_valid, rolls_back = MixedPrecision.order - 5, False, True   # before GradientAccumulation (-4) and the end of autocast
     def __init__(self,
-        critic:nn.Module, # (B,3,H,W) → logits, one for a picture or one for a place
+        critic:nn.Module, # (B,3,H,W) → logits, one per picture or one per place
         weight:float=5e-3, # Of the adversarial term (5e-3 with a perceptual term of weight 1: ESRGAN, Wang et al. 2018)
         kind:str="relativistic_average", # A key of `ADVERSARIAL`: "relativistic_average" (ESRGAN), "vanilla" (SRGAN), "lsgan", "hinge", "relativistic"
-        lr=1e-4, # Learning rate of the critic, or a function from the share of the stage that is done (0-1) to it
+        lr:float=1e-4, # Learning rate of the critic; a `ScheduleCallback` may give it a schedule
         betas:tuple=(0.9, 0.99), # Of its Adam
         feature_matching:float=0.0, # Weight of feature matching; the critic must know `features=True`
         r1:float=0.0, # Weight γ of the R1 penalty γ/2·|∇|² (Mescheder et al. 2018)
         r1_every:int=16, # Steps from one penalty to the next
     ):
         if kind not in ADVERSARIAL: raise ValueError(f"no adversarial loss {kind!r}: choose one of {', '.join(ADVERSARIAL)}")
-        self.critic, self.both, self.weight, self.kind, self.critic_lr, self.betas = critic, Both(critic), weight, kind, lr, tuple(betas)
+        self.critic, self.weight, self.kind = critic, weight, kind
         self.feature_matching, self.r1, self.r1_every = feature_matching, r1, r1_every
         self.critic_loss, self.generator_loss = ADVERSARIAL[kind]
-        self.mean, self.rate, self.n_steps = torch.mean, 1.0, 0
-        self.optimiser, self.critic_scaler, self.pending, self.before_find = None, None, None, None
-        self.extra_parts = ("adversarial",) + (("feature_matching",) if feature_matching else ())
-        self.extra_columns = ("critic_loss", "critic_real", "critic_fake", "critic_accuracy", "critic_norm") + (("critic_r1",) if r1 else ())
-        self.parts, self.numbers = {}, {}
+        self.optimiser, self.loss_scale = adam(critic.parameters(), lr, tuple(betas)), LossScale()
+        self.judge, self.mean = Both(critic), torch.mean   # several processes have theirs
+        self.n_steps, self.before_find = 0, None
+        self.part_names = ("adversarial",) + ("feature_matching",)*bool(feature_matching)
+        self.number_names = ("critic_loss", "critic_real", "critic_fake", "critic_accuracy", "critic_norm") + ("critic_r1",)*bool(r1)
 
     def before_fit(self):
-        "Critic to the device, optimiser made once or taken up from a checkpoint."
-        device = next(self.learn.model.parameters()).device
-        self.critic.to(device).train()
-        if (precision := getattr(self.learn, "precision", None)): lay_out(self.critic, precision.layout)
-        if self.optimiser is None: self.optimiser = adam(self.critic.parameters(), self._lr(0.0), self.betas)
-        if self.pending is not None: self.take_up(self.pending)
-        if hasattr(self.learn, "lr_finder"): self.before_find = copy.deepcopy(self.state())
+        "The critic goes to the generator's device and into its layout, and its optimiser's tensors follow it."
+        self.critic.to(next(self.learn.model.parameters()).device).train()
+        self.optimiser.load_state_dict(self.optimiser.state_dict())
+        if (precision := find_callback(self.learn, PrecisionCallback)): precision.mode.lay_out(self.critic)
+        if self.finding: self.before_find = copy.deepcopy(self.state_dict())
 
     def after_fit(self):
         "Undo what the learning-rate finder did to the critic."
-        if self.before_find is not None: self.take_up(self.before_find)
+        if self.before_find is not None: self.load_state_dict(self.before_find)
         self.before_find = None
 
-    def _lr(self, done): return self.rate*(self.critic_lr(done) if callable(self.critic_lr) else self.critic_lr)
+    def before_batch(self): self.asked, self.waits, self.parts, self.numbers = False, False, {}, {}
 
-    def before_batch(self):
-        self.asked, self.waits, self.parts, self.numbers = False, False, {}, {}
-        for group in self.optimiser.param_groups: group["lr"] = self._lr(self.learn.pct_train)
+# %% ../../nbs/training/34_gan.ipynb #34f00004
+@patch
+def after_loss(self:GANCallback):
+    "Add the critic's opinion to what is back-propagated."
+    learn, device = self.learn, self.learn.pred.device.type
+    self.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    opinion = self.opinion(learn.y, learn.pred)
+    for value, weight in opinion.values(): learn.loss_grad = learn.loss_grad + weight*value
+    self.parts = {name: (value.detach(), weight) for name, (value, weight) in opinion.items()}
+    learn.loss, self.asked = learn.loss_grad.detach().clone(), True
 
-    def after_loss(self):
-        "Add the critic's opinion to what is back-propagated."
-        learn, device = self.learn, self.learn.pred.device.type
-        self.dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-        self.parts = self._opinion(learn.pred, learn.y)
-        for value, weight in self.parts.values(): learn.loss_grad = learn.loss_grad + weight*value
-        self.parts = {name: (value.detach(), weight) for name, (value, weight) in self.parts.items()}
-        learn.loss, self.asked = learn.loss_grad.detach().clone(), True
+@patch
+def opinion(self:GANCallback,
+    real, # (B,3,H,W) 0-1
+    fake, # The same shape, with the generator's gradient
+)->dict: # Name of a term → (value, weight)
+    "The terms that the critic adds to the generator's loss."
+    matching = (True,) if self.feature_matching else ()
+    if matching or self.kind.startswith("relativistic"):
+        with torch.no_grad(): real = ask(self.critic, real, *matching)
+    fake = ask(self.critic, fake, *matching)
+    if matching: (real, real_features), (fake, fake_features) = real, fake
+    terms = dict(adversarial=(self.generator_loss(real, fake, self.mean), self.weight))
+    if matching: terms["feature_matching"] = (feature_matching_loss(real_features, fake_features), self.feature_matching)
+    return terms
 
-    def _opinion(self, made, real):
-        "The generator's terms: name → (value, weight)."
-        features = (True,) if self.feature_matching else ()
-        if self.feature_matching or self.kind.startswith("relativistic"):   # the other kinds do not look at real pictures here
-            with torch.no_grad(): real = ask(self.critic, real, *features)
-        made = ask(self.critic, made, *features)
-        if self.feature_matching: (made, made_features), (real, real_features) = made, real
-        parts = dict(adversarial=(self.generator_loss(real, made, self.mean), self.weight))
-        if self.feature_matching: parts["feature_matching"] = (feature_matching_loss(real_features, made_features), self.feature_matching)
-        return parts
+# %% ../../nbs/training/34_gan.ipynb #34f00007
+@patch
+def after_cancel_batch(self:GANCallback): self.waits = True
 
-    def leave_out(self):
-        "Of this batch the critic learns nothing either, nor of those that it was to share a step with."
-        self.asked = False
-        self.optimiser.zero_grad()
+@patch
+def after_batch(self:GANCallback):
+    "The critic's own step, on the same batch and the same prediction."
+    if not self.asked: return
+    real, fake = self.learn.y, self.learn.pred.detach()
+    loss = self.judgement(real, fake)
+    if self.r1 and self.n_steps % self.r1_every == 0: loss = loss + self.penalty(real)
+    self.scaler.scale(loss*self.share_of_step()).backward()
+    if not self.waits: self.step()
 
-    def after_cancel_batch(self): self.waits = True
+@patch
+def judgement(self:GANCallback, real, fake):
+    "The critic's loss; what it sees is noted."
+    device = fake.device.type
+    with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None): real, fake = self.judge(real, fake)
+    loss = self.critic_loss(real, fake, self.mean)
+    self.numbers = dict(
+        critic_loss=loss.detach(),
+        critic_real=real.detach().float().mean(),
+        critic_fake=fake.detach().float().mean(),
+        critic_accuracy=critic_accuracy(self.kind, real.detach(), fake.detach(), self.mean),
+    )
+    return loss
 
-    def after_batch(self):
-        "The critic's own step, on the same batch and the same prediction."
-        if not self.asked: return
-        learn, device = self.learn, self.learn.pred.device.type
-        with torch.autocast(device, self.dtype or torch.bfloat16, enabled=self.dtype is not None):
-            real, made = self.both(learn.y, learn.pred.detach())
-        loss = self.critic_loss(real, made, self.mean)
-        self.numbers |= dict(critic_loss=loss, critic_real=real.detach().float().mean(), critic_fake=made.detach().float().mean(), critic_accuracy=critic_accuracy(self.kind, real.detach(), made.detach(), self.mean))
-        if self.r1 and self.n_steps % self.r1_every == 0:
-            penalty = r1_penalty(self.critic, learn.y)
-            self.numbers["critic_r1"] = penalty.detach()
-            loss = loss + self.r1*self.r1_every*penalty
-        if self.critic_scaler is None: self._make_scaler(device)
-        self.critic_scaler.scale(loss*self._share()).backward()
-        if not self.waits: self._step()
-        self.numbers["critic_loss"] = self.numbers["critic_loss"].detach()
+@patch
+def penalty(self:GANCallback, real):
+    "The R1 penalty, counted for all the steps that go without."
+    value = r1_penalty(self.critic, real)
+    self.numbers["critic_r1"] = value.detach()
+    return self.r1*self.r1_every*value
 
-    def _share(self):
-        "How much of a step this batch is: less than 1 where gradients are accumulated."
-        accumulation = getattr(self.learn, "gradient_accumulation", None)
-        return 1.0 if accumulation is None else len(self.learn.y)/accumulation.n_acc
+# %% ../../nbs/training/34_gan.ipynb #34f00009
+@patch(as_prop=True)
+def scaler(self:GANCallback): return self.loss_scale.on(self.learn.pred.device.type, self.dtype)
 
-    def _step(self):
-        self.critic_scaler.unscale_(self.optimiser)
-        self.numbers["critic_norm"] = gradient_norm(self.critic)
-        if (clip := getattr(self.learn, "gradient_clip", None)): nn.utils.clip_grad_norm_(self.critic.parameters(), clip.max_norm, clip.norm_type)
-        if self.numbers["critic_norm"].isfinite(): self.critic_scaler.step(self.optimiser)   # the guard reads the norm and says what happened
-        self.critic_scaler.update()
-        self.optimiser.zero_grad()
-        self.n_steps += 1
+@patch
+def share_of_step(self:GANCallback):
+    "How much of a step this batch is: less than 1 where gradients are accumulated."
+    accumulation = find_callback(self.learn, GradientAccumulation)
+    return len(self.learn.y)/accumulation.n_acc if accumulation else 1.0
 
-    def _make_scaler(self, device):
-        self.critic_scaler = make_scaler(device, self.dtype)
-        if getattr(self, "scaler_state", None): self.critic_scaler.load_state_dict(self.scaler_state)
+@patch
+def step(self:GANCallback):
+    "Unscale, measure, clip, step."
+    self.scaler.unscale_(self.optimiser)
+    norm = gradient_norm(self.critic)
+    if norm.isfinite() or not self.scaler.is_enabled(): self.numbers["critic_norm"] = norm
+    if (clip := find_callback(self.learn, GradientClip)): nn.utils.clip_grad_norm_(self.critic.parameters(), clip.max_norm, clip.norm_type)
+    if norm.isfinite(): self.scaler.step(self.optimiser)
+    self.scaler.update()
+    self.optimiser.zero_grad()
+    self.n_steps += 1
 
-    def state(self)->dict:
-        "Tensors and plain values for a checkpoint."
-        return dict(critic=self.critic.state_dict(), optimiser=self.optimiser.state_dict(), n_steps=self.n_steps, scaler=self.critic_scaler.state_dict() if self.critic_scaler else {})
+# %% ../../nbs/training/34_gan.ipynb #34f00011
+@patch
+def state_dict(self:GANCallback):
+    return dict(critic=self.critic.state_dict(), optimiser=self.optimiser.state_dict(), n_steps=self.n_steps, scaler=self.loss_scale.state_dict())
 
-    def restore(self, state:dict):
-        "Take up a saved critic when the fit begins."
-        self.pending = state
+@patch
+def load_state_dict(self:GANCallback, state):
+    self.critic.load_state_dict(state["critic"])
+    self.optimiser.load_state_dict(state["optimiser"])
+    self.loss_scale.load_state_dict(state["scaler"])
+    self.n_steps = state["n_steps"]
 
-    def take_up(self, state:dict):
-        "Take up a saved critic at once, in the middle of a fit."
-        self.critic.load_state_dict(state["critic"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.n_steps, self.scaler_state, self.critic_scaler, self.pending = state["n_steps"], state["scaler"], None, None
+@patch
+def leave_out(self:GANCallback):
+    "Skip this batch for the critic too, and those that it was to share a step with."
+    self.asked = False
+    self.optimiser.zero_grad()
+
+@patch
+def share(self:GANCallback, processes):
+    "Judge through the wrapper of several processes, and compare with the logits of all of them."
+    self.processes = processes
+    self.judge = Both(self.critic) if processes is None else processes.wrap(Both(self.critic), "critic")
+    self.mean = torch.mean if processes is None else processes.mean_of_logits

@@ -10,10 +10,10 @@ import os
 import warnings
 
 import torch
-from fastai.callback.core import Callback
 from torch import nn
 
-from .learner import LossParts, bare
+from .callback import SRCallback, bare, noted, sr_callbacks
+from .learner import ColumnsCallback
 
 # %% ../../nbs/training/37_parallel.ipynb #cb14358e
 def start_parallel(
@@ -24,11 +24,13 @@ def start_parallel(
     if world < 2: return _warn_of_one()
     try: from accelerate import Accelerator
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{world} processes were launched and the package accelerate is not installed: pip install paintsr_nb[parallel]") from error
+        raise ModuleNotFoundError(f"{world} processes were launched and the package accelerate is not installed: "
+                                  "pip install paintsr_nb[parallel]") from error
     cpu = not torch.cuda.is_available() if device is None else torch.device(device).type == "cpu"
     accelerator = Accelerator(cpu=cpu, mixed_precision="no", dynamo_backend="no")
     if accelerator.num_processes != world:
-        raise RuntimeError(f"{world} processes were launched and accelerate sees {accelerator.num_processes}: call `start_parallel` before any other `Accelerator` is made")
+        raise RuntimeError(f"{world} processes were launched and accelerate sees {accelerator.num_processes}: "
+                           "call `start_parallel` before any other `Accelerator` is made")
     return accelerator
 
 def _warn_of_one():
@@ -84,24 +86,31 @@ def _share_norms(net, what, device):
     return found
 
 # %% ../../nbs/training/37_parallel.ipynb #8a6892d8
-class ParallelCallback(Callback):
-    "Train in several processes: wrap generator and critic each on its own, average what is noted, decide together."
-    order, run_valid = LossParts.order - 0.5, False
+class ParallelCallback(SRCallback):
+    "Train in several processes: wrap each net on its own, average what is noted, decide together."
+    order, run_valid = ColumnsCallback.order - 0.5, False
     def __init__(self,
         accelerator, # What `start_parallel` gave
-    ):
-        self.accelerator, self.wrapped, self.lent, self.norms = accelerator, None, [], []
+    ): self.accelerator, self.wrapped, self.norms = accelerator, None, []
+
+    @property
+    def speaks(self)->bool: return self.accelerator.is_main_process
 
     def before_fit(self):
-        "Wrap both nets; the wrapped ones begin with the weights of rank 0."
+        "Wrap all nets; the wrapped ones begin with the weights of the first process."
         self._give_back()
-        gan, net = getattr(self.learn, "gan", None), bare(self.learn.model)
-        self.norms = _share_norms(net, "generator", self.accelerator.device)
-        if gan: self.norms += _share_norms(gan.critic, "critic", self.accelerator.device)
-        self.wrapped = self.accelerator.prepare_model(net)
-        if gan: self._lend(gan, both=self.accelerator.prepare_model(gan.both), mean=mean_of_ranks)
-        for cb in self.learn.cbs:
-            if "together" in vars(cb): self._lend(cb, together=self.together)
+        self.wrapped = self.wrap(bare(self.learn.model), "generator")
+        for cb in self._others(): cb.share(self)
+
+    def _others(self): return [cb for cb in sr_callbacks(self.learn) if cb is not self]
+
+    def wrap(self,
+        net:nn.Module, # Trained by every process
+        what:str, # "generator" or "critic"
+    )->nn.Module: # A wrapper that averages the gradients; to be called where the gradient begins
+        "Wrap a net for this fit."
+        self.norms += _share_norms(net, what, self.accelerator.device)
+        return self.accelerator.prepare_model(net)
 
     def before_batch(self): self.learn.model = self.wrapped
     def after_pred(self): self._take_back()
@@ -110,35 +119,30 @@ class ParallelCallback(Callback):
 
     def after_batch(self):
         "Parts of the losses and the numbers of other callbacks become means over the processes."
-        notes = getattr(self.learn, "loss_parts", None)
-        tables = [getattr(self.learn.loss_func, "parts", {}), *(table for cb in getattr(notes, "helpers", []) for table in (cb.parts, cb.numbers))]
-        places = [(table, name) for table in tables for name in table]
+        places = [(table, name, entry) for table in noted(self.learn) for name, entry in table.items()]
         if not places: return
-        means = self.together([table[name][0] if isinstance(table[name], tuple) else table[name] for table, name in places])
-        for (table, name), mean in zip(places, means): table[name] = (mean, table[name][1]) if isinstance(table[name], tuple) else mean
+        means = self.mean([entry[0] if isinstance(entry, tuple) else entry for *_, entry in places])
+        for (table, name, entry), mean in zip(places, means): table[name] = (mean, entry[1]) if isinstance(entry, tuple) else mean
 
     def after_fit(self):
-        "Both nets are bare again, also when the fit was cancelled."
+        "All nets are bare again, also when the fit was cancelled."
         self._take_back()
         self._give_back()
 
-    def _lend(self, owner, **attributes):
-        for name, value in attributes.items():
-            self.lent.append((owner, name, getattr(owner, name)))
-            setattr(owner, name, value)
-
     def _give_back(self):
-        for owner, name, value in self.lent: setattr(owner, name, value)
+        for cb in self._others(): cb.share(None)
         for parent, name, layer in self.norms: parent.add_module(name, layer)
-        self.wrapped, self.lent, self.norms = None, [], []
+        self.wrapped, self.norms = None, []
         self.accelerator.free_memory()
 
-    def together(self,
+    def mean(self,
         values, # A number, a scalar tensor, or a list of them; as many in every process
     )->torch.Tensor: # Their means over the processes, without gradient: a scalar, or a vector for a list
-        "What several processes see together; every process must call it."
+        "What several processes see on average; every process must call it."
         device = self.accelerator.device
         number = lambda value: torch.as_tensor(value, dtype=torch.float64, device=device).detach().as_subclass(torch.Tensor)
         values = torch.stack([number(value) for value in values]) if isinstance(values, list) else number(values).clone()
         torch.distributed.all_reduce(values)
         return values/self.accelerator.num_processes
+
+    def mean_of_logits(self, logits): return mean_of_ranks(logits)
