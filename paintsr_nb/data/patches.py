@@ -6,6 +6,7 @@
 __all__ = ['Crop', 'draw_crop', 'cut_crop', 'CropDL', 'OpenPicture', 'sr_dls']
 
 # %% ../../nbs/data/14_patches.ipynb #97f9fa76
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastai.data.block import DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor
 from fastai.torch_core import TensorImage, to_detach
+from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
 
@@ -61,31 +63,41 @@ def cut_crop(
         return np.ascontiguousarray(part[:, ::-1] if crop.mirrored else part)
     return cut(low, 1), cut(high, high.shape[0]//low.shape[0])
 
-# %% ../../nbs/data/14_patches.ipynb #c485ef68
+# %% ../../nbs/data/14_patches.ipynb #732429e0
+def _centre(low, high, size):
+    "The middle `size` LR pixels of both sides, or all where the picture is smaller."
+    height, width = low.shape[:2]
+    ratio = high.shape[0]//height
+    rows, columns = (min(side, size or side) for side in (height, width))
+    top, left = (height - rows)//2, (width - columns)//2
+    cut = lambda pixels, k: np.ascontiguousarray(pixels[top*k:(top+rows)*k, left*k:(left+columns)*k])
+    return cut(low, 1), cut(high, ratio)
+
+def _tensor(pixels): return TensorImage(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+
+# %% ../../nbs/data/14_patches.ipynb #0c14ba8b
+_PASS = 2**32   # an address is epoch*_PASS + index
+
 class CropDL(TfmdDL):
     "A loader of aligned crops; pass number `epoch` gives the same crops whoever cuts them."
     def __init__(self,
         dataset, # Gives (LR, HR) pairs of arrays (H,W,3) uint8
-        bs:int=16, # Crops a batch of this process
+        bs:int=16, # Crops per batch of this process
         low_size:int=48, # Side of a crop in LR pixels; `None` takes whole pictures
-        n_iters:int=100, # Batches a pass; not used for centre crops
+        n_iters:int=100, # Batches per pass; not used for centre crops
         seed:int=42, # Decides every crop
         random:bool=True, # Draw crops? If not, one from the centre of each picture
+        sizes:np.ndarray=None, # (N,2) height and width of the LR pictures; `None` opens every picture once to see
         rank:int=0, # Number of this process, from 0
         world:int=1, # Processes that share a batch of `world*bs` crops; centre crops are not shared out
         **kwargs # To fastai's `TfmdDL`
     ):
         if not 0 <= rank < world: raise ValueError(f"rank={rank} must lie in 0..world-1, and world is {world}: number the processes from 0")
-        self.low_size, self.n_iters, self.seed, self.random = low_size, n_iters, seed, random
+        self.low_size, self.n_iters, self.seed, self.random, self._sizes = low_size, n_iters, seed, random, sizes
         self.rank, self.world = (rank, world) if random else (0, 1)
-        self.epoch, self.start, self._sizes = -1, 0, None
+        self.epoch, self.start = -1, 0
         kwargs.update(shuffle=False, n=n_iters*bs if random else len(dataset), drop_last=False)
         super().__init__(dataset, bs=bs, **kwargs)
-
-    def new(self, dataset=None, cls=None, **kwargs):
-        "The same loader over another data set or with other settings."
-        mine = dict(low_size=self.low_size, n_iters=self.n_iters, seed=self.seed, random=self.random, rank=self.rank, world=self.world)
-        return super().new(dataset, cls, **{**mine, **kwargs})
 
     def __len__(self): return (self.n - self.start*self.bs + self.bs - 1)//self.bs
 
@@ -95,7 +107,7 @@ class CropDL(TfmdDL):
         self.epoch += 1
 
     def get_idxs(self):
-        "Addresses of the pass, those of this process: one whole number each, for fastai sorts by them."
+        "Addresses of the pass, those of this process: one whole number each, because fastai sorts by them."
         return [max(self.epoch, 0)*_PASS + self._global(index) for index in range(self.start*self.bs, self.n)]
 
     def _global(self, index):
@@ -113,58 +125,24 @@ class CropDL(TfmdDL):
         else: low, high = cut_crop(low, high, crop, size)
         return _tensor(low), _tensor(high)
 
-    def batch_names(self,
-        number:int, # Batch of the running pass of this process, from 0
-    )->list[str]: # Ids, each once
-        "The pictures that a batch was cut from."
-        crops = (self.crop_at(*divmod(address, _PASS)) for address in self.get_idxs()[number*self.bs:(number + 1)*self.bs])
-        return sorted({str(self.dataset.items[crop.picture]) for crop in crops})
-
     def crop_at(self, epoch:int, index:int)->Crop:
-        "The crop of an address, for instance to name the pictures of a batch."
+        "The crop of an address."
         if not self.random: return Crop(index, 0, 0, 0, False)
         if self._sizes is None: self._sizes = np.array([self.dataset[i][0].shape[:2] for i in range(len(self.dataset))])
         return draw_crop(self._sizes, self.low_size, self.seed, epoch, index)
 
-    def to_detach(self, b, cpu:bool=True, gather:bool=True):
-        "fastai's `to_detach`; centre crops, which every process has whole, are not gathered from the others."
-        return to_detach(b, cpu, gather and self.random)
+# %% ../../nbs/data/14_patches.ipynb #bd4ff8eb
+@patch
+def new(self:CropDL, dataset=None, cls=None, **kwargs):
+    "The same loader over another data set or with other settings."
+    mine = {name: getattr(self, name) for name in ("low_size", "n_iters", "seed", "random", "rank", "world")}
+    if dataset is None or dataset is self.dataset: mine["sizes"] = self._sizes
+    return super(CropDL, self).new(dataset, cls, **{**mine, **kwargs})
 
-    def show_batch(self, b=None, max_n:int=4, show:bool=True, **kwargs):
-        "LR and HR crops of a batch side by side; gives the figure."
-        return _sheet(self.one_batch() if b is None else b, None, max_n)
-
-    def show_results(self, b, out, max_n:int=4, show:bool=True, **kwargs):
-        "LR, SR and HR crops of a batch side by side; gives the figure. With `show=False` gives what fastai's TensorBoard callback wants."
-        if show: return _sheet(b, out, max_n)
-        samples = L((low, high) for low, high in zip(b[0][:max_n], b[1][:max_n]))
-        return b[0], b[1], samples, L((TensorImage(sr),) for sr in out[:max_n])
-
-_PASS = 2**32   # an address is epoch*_PASS + index
-
-# %% ../../nbs/data/14_patches.ipynb #0a2a8f00
-def _tensor(pixels): return TensorImage(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
-
-def _centre(low, high, size):
-    "The middle `size` LR pixels of both sides, or all where the picture is smaller."
-    height, width = low.shape[:2]
-    ratio = high.shape[0]//height
-    rows, columns = (min(side, size or side) for side in (height, width))
-    top, left = (height - rows)//2, (width - columns)//2
-    cut = lambda pixels, k: np.ascontiguousarray(pixels[top*k:(top+rows)*k, left*k:(left+columns)*k])
-    return cut(low, 1), cut(high, ratio)
-
-def _sheet(batch, out, max_n):
-    "Crops of a batch in rows, as one figure."
-    from IPython.display import display
-    def row(crops):
-        crops = [crop.detach().cpu().float().permute(1, 2, 0).numpy() for crop in crops[:max_n]]
-        return np.concatenate([to_uint8(crop) for crop in crops])
-    low, high = batch[0], batch[1]
-    out = out[0] if isinstance(out, (tuple, list)) and len(out) == 1 else out
-    pictures = dict(LR=row(low)) | (dict(SR=row(out)) if out is not None else {}) | dict(HR=row(high))
-    display(figure := strip(pictures))
-    return figure
+@patch
+def to_detach(self:CropDL, b, cpu:bool=True, gather:bool=True):
+    "fastai's `to_detach`; centre crops, which every process has whole, are not gathered from the others."
+    return to_detach(b, cpu, gather and self.random)
 
 # %% ../../nbs/data/14_patches.ipynb #4e0d8d29
 class OpenPicture(Transform):
@@ -177,12 +155,12 @@ class OpenPicture(Transform):
 
     def encodes(self, name:str): return getattr(self.store, self.side)(name)
 
-# %% ../../nbs/data/14_patches.ipynb #7bbe6d13
+# %% ../../nbs/data/14_patches.ipynb #f9a98fe4
 def sr_dls(
     store:Store|str, # A store, or its folder
     low_size:int=48, # Side of a training crop, in LR pixels
-    bs:int=16, # Crops a batch of this process
-    n_iters:int=100, # Batches an epoch
+    bs:int=16, # Crops per batch of this process
+    n_iters:int=100, # Batches per epoch
     seed:int=42, # Decides every crop
     valid_size:int=None, # Side of the centre crop for validation, in LR pixels; `None` takes whole pictures
     num_workers:int=0, # Processes that cut crops; 0 does it in this one
@@ -194,10 +172,62 @@ def sr_dls(
     store = store if isinstance(store, Store) else Store(store)
     train, valid = store.ids("train"), store.ids("valid")
     if not train: raise ValueError(f"no training pictures in {store.path}: prepare it from pictures with HR")
-    small = [name for name in train if min(store.low(name).shape[:2]) < low_size]
+    if not valid: valid = _stand_in(store, train)
+    sizes = np.array([store.shape(name)[:2] for name in train])
+    small = [name for name, size in zip(train, sizes) if size.min() < low_size]
     if small: raise ValueError(f"LR smaller than low_size={low_size}: {', '.join(small[:5])} ({len(small)} in all): lower `low_size`")
-    names = [*train, *(valid or train[:1])]
-    block = DataBlock(blocks=[TransformBlock(type_tfms=OpenPicture(store, side), batch_tfms=IntToFloatTensor) for side in ("low", "high")],
-                      splitter=IndexSplitter(range(len(train), len(names))), dl_type=CropDL)
-    return block.dataloaders(names, bs=bs, val_bs=1, low_size=low_size, n_iters=n_iters, seed=seed, num_workers=num_workers, device=device, rank=rank, world=world,
-                             dl_kwargs=[{}, dict(random=False, low_size=valid_size, n_iters=None)])
+    block = DataBlock(
+        blocks=[TransformBlock(type_tfms=OpenPicture(store, side), batch_tfms=IntToFloatTensor) for side in ("low", "high")],
+        splitter=IndexSplitter(range(len(train), len(train) + len(valid))),
+        dl_type=CropDL)
+    return block.dataloaders(
+        [*train, *valid],
+        bs=bs,
+        val_bs=1,
+        low_size=low_size,
+        n_iters=n_iters,
+        seed=seed,
+        num_workers=num_workers,
+        device=device,
+        rank=rank,
+        world=world,
+        dl_kwargs=[dict(sizes=sizes), dict(random=False, low_size=valid_size, n_iters=None)])
+
+def _stand_in(store, train):
+    "A training picture where there is none for validation, and a warning that says so."
+    warnings.warn(f"{store.path} has no validation picture: the training picture {train[0]!r} is scored instead, and such scores are too good; "
+                  "prepare with more pictures, or with a larger `valid`", stacklevel=3)
+    return train[:1]
+
+# %% ../../nbs/data/14_patches.ipynb #191de507
+@patch
+def batch_names(self:CropDL,
+    number:int, # Batch of the running pass of this process, from 0
+)->list[str]: # Ids, each once
+    "The pictures that a batch was cut from."
+    addresses = self.get_idxs()[number*self.bs:(number + 1)*self.bs]
+    return sorted({str(self.dataset.items[self.crop_at(*divmod(address, _PASS)).picture]) for address in addresses})
+
+@patch
+def show_batch(self:CropDL, b=None, max_n:int=4, show:bool=True, **kwargs):
+    "LR and HR crops of a batch side by side; gives the figure."
+    return _sheet(self.one_batch() if b is None else b, None, max_n)
+
+@patch
+def show_results(self:CropDL, b, out, max_n:int=4, show:bool=True, **kwargs):
+    "LR, SR and HR crops of a batch side by side; gives the figure. With `show=False` gives what fastai's TensorBoard callback wants."
+    if show: return _sheet(b, out, max_n)
+    samples = L((low, high) for low, high in zip(b[0][:max_n], b[1][:max_n]))
+    return b[0], b[1], samples, L((TensorImage(sr),) for sr in out[:max_n])
+
+def _sheet(batch, out, max_n):
+    "Crops of a batch in rows, as one figure."
+    from IPython.display import display
+    def row(crops):
+        crops = [crop.detach().cpu().float().permute(1, 2, 0).numpy() for crop in crops[:max_n]]
+        return np.concatenate([to_uint8(crop) for crop in crops])
+    low, high = batch[0], batch[1]
+    out = out[0] if isinstance(out, (tuple, list)) and len(out) == 1 else out
+    pictures = dict(LR=row(low)) | (dict(SR=row(out)) if out is not None else {}) | dict(HR=row(high))
+    display(figure := strip(pictures))
+    return figure
