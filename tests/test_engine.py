@@ -12,14 +12,15 @@ from torch.nn import functional as F
 
 from paintsr_nb.core import list_pictures
 from paintsr_nb.nets.generators import make_generator
+from paintsr_nb.nets.modes import MODES, PRECISE, Mode
 from paintsr_nb.nets.weights import save_model
-from paintsr_nb.picture import read_rgb8, to_uint8
+from paintsr_nb.picture import read_rgb8
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
-from paintsr_nb.upscaling.engine import Mode, Upscaler, measure_context, measure_modes, to_levels, upscale
+from paintsr_nb.upscaling.engine import Upscaler, measure_context, measure_modes, upscale
 
-BF16 = Mode(torch.bfloat16)
+BF16 = Mode("bf16")
 
 
 @pytest.fixture(autouse=True)
@@ -76,14 +77,13 @@ def test_tiled_equals_whole_and_less_context_does_not():
     assert np.abs(up(pixels) - whole).max() > 1
 
 
-@pytest.mark.parametrize("channels_last", (False, True))
-@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
-def test_every_mode_gives_the_picture(dtype, channels_last):
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_every_mode_gives_the_picture(mode):
     net, pixels = small_net(), noise(20, 30)
     up = Upscaler(net, device="cpu")
-    up._known[up.device] = Mode(dtype, channels_last)
+    up._known[up.device] = mode
     off = np.abs(up(pixels).astype(int) - Upscaler(net, device="cpu", precise=True)(pixels))
-    assert off.max() <= (1 if dtype == torch.float32 else 6) and off.mean() < 0.5
+    assert off.max() <= (1 if mode.precision == "fp32" else 6) and off.mean() < 0.5
 
 
 def test_only_a_tile_and_its_context_reach_the_net():
@@ -103,15 +103,6 @@ def test_a_module_is_left_as_it_is():
     assert net.training and net.conv_last.weight.requires_grad and not net.conv_first.weight.requires_grad
     assert not any(module._forward_hooks or "forward" in vars(module) for module in net.modules())
     assert all(torch.equal(value, before[key]) and value.is_contiguous() for key, value in net.state_dict().items())
-
-
-@pytest.mark.parametrize("dtype", (np.uint8, np.uint16))
-def test_floats_become_levels_as_numpy_makes_them(dtype):
-    values = torch.cat([torch.linspace(-0.1, 1.1, 5000), (torch.arange(255) + 0.5)/255])[None, None].expand(3, 1, -1)
-    levels = to_levels(values, dtype)
-    assert levels.dtype == dtype and levels.min() == 0 and levels.max() == np.iinfo(dtype).max
-    if dtype == np.uint8: assert np.array_equal(levels, to_uint8(values.permute(1, 2, 0).numpy()))
-    assert (np.diff(levels[0, :5000, 0].astype(int)) >= 0).all()   # nothing wraps around
 
 
 @pytest.mark.filterwarnings("error")   # PyTorch warns of arrays that it may not write to
@@ -208,14 +199,14 @@ def test_a_mode_that_the_net_does_not_know_is_left_out_and_one_that_is_wrong_not
             if torch.is_autocast_enabled("cpu"): raise RuntimeError("not implemented for 'BFloat16'")
             return super().forward(low)
 
-    assert {mode.dtype for mode in measure_modes(NoBF16())} == {torch.float32}
+    assert {mode.precision for mode in measure_modes(NoBF16())} == {"fp32"}
     wrong = measure_modes(NaNInBF16())
-    assert wrong[BF16][1] == float("inf") and engine._best_mode(wrong).dtype == torch.float32
+    assert wrong[BF16][1] == float("inf") and engine._best_mode(wrong).precision == "fp32"
 
 
 def test_modes_are_measured_once_for_a_net(monkeypatch, tmp_path):
     calls, real = [], engine.measure_modes
-    monkeypatch.setattr(engine, "measure_modes", lambda *given: calls.append(1) or real(*given, rounds=0))
+    monkeypatch.setattr(engine, "measure_modes", lambda *given: calls.append(1) or real(*given))
     net = small_net()
     for _ in range(3): Upscaler(net, device="cpu")(noise(5, 5))
     assert len(calls) == 1
@@ -249,18 +240,18 @@ def test_context_is_measured_where_it_is_known():
     with pytest.raises(ValueError, match="even 2 px of context are too few, and a picture of 6x6"): measure_context(Blur(), noise(6, 6))
 
 
-@pytest.mark.parametrize("dtype", (torch.float32, torch.bfloat16))
-def test_the_packaged_model_shows_no_seam(dtype):
+@pytest.mark.parametrize("precision", ("fp32", "bf16"))
+def test_the_packaged_model_shows_no_seam(precision):
     low = samples("pagoda")[0].low[200:290, 240:340]
     tiled, whole = (Upscaler("default", "cpu", tile) for tile in (33, 1000))
-    for up in (tiled, whole): up._known = {up.device: Mode(dtype)}
+    for up in (tiled, whole): up._known = {up.device: Mode(precision)}
     assert np.abs(tiled(low).astype(int) - whole(low)).max() <= 1
 
 
 @pytest.mark.shared
 def test_bfloat16_costs_the_packaged_model_two_levels_at_most(data):
     exact, fast = (Upscaler("default", "cpu") for _ in range(2))
-    exact._known, fast._known = {exact.device: engine.PRECISE}, {fast.device: BF16}
+    exact._known, fast._known = {exact.device: PRECISE}, {fast.device: BF16}
     for path in list_pictures(data/"lr600")[:6]:
         low = read_rgb8(path)[100:180, 100:180]
         off = np.abs(exact(low).astype(int) - fast(low))
