@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from paintsr_nb.core import list_pictures
-from paintsr_nb.nets.generators import make_generator
+from paintsr_nb.nets.generators import Generator, make_generator
 from paintsr_nb.nets.modes import MODES, PRECISE, Mode
 from paintsr_nb.nets.weights import save_model
 from paintsr_nb.picture import read_rgb8
@@ -20,24 +20,14 @@ from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
 from paintsr_nb.upscaling.engine import Upscaler, measure_context, measure_modes, upscale
 
+pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
 BF16 = Mode("bf16")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Pictures this small are slower on two threads than on one."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-class Repeat(nn.Module):
-    context = 0
-
+class Repeat(Generator):
     def __init__(self, scale=4):
-        super().__init__()
-        self.scale, self.seen = scale, []
+        super().__init__(scale, context=0)
+        self.seen = []
 
     def forward(self, low):
         self.seen.append(tuple(low.shape[-2:]))

@@ -19,9 +19,11 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..core import progress
+from ..nets.foreign import load_model
+from ..nets.generators import Generator, check_generator
 from ..nets.modes import MODES, PRECISE, Mode, fastest_mode
 from ..nets.tensors import check_pixels, to_pictures, to_tensor
-from ..nets.weights import find_model, load_model
+from ..nets.weights import find_model
 from .tiles import cut, place, plan_tiles
 
 # %% ../../nbs/upscaling/41_engine.ipynb #28174823
@@ -151,17 +153,21 @@ def _tile_for(
 class Upscaler:
     "A net made ready on a device: call it with a picture and get the large one."
     def __init__(self,
-        model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
+        model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
         device:str|torch.device=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
         tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
         precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     ):
         if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be 1 or more: a side in pixels of the LR picture, or None to let memory decide")
-        net = _check_net(model) if isinstance(model, nn.Module) else load_model(model)
-        self.scale, self.context, self.step = net.scale, net.context, getattr(net, "step", 1)
+        net = check_generator(model) if isinstance(model, nn.Module) else load_model(model)
+        self.scale = net.scale
+        self.context = net.context
+        self.step = net.step
         self.name = type(net).__name__ if net is model else str(model)
-        self.device, self.tile, self.precise = _device(device), tile, precise
+        self.device = _device(device)
+        self.tile = tile
+        self.precise = precise
         self.net = _prepared(net, self.device)
         self._known = _known_of(model)
 
@@ -196,13 +202,6 @@ def _device(device):
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={str(device)!r}: PyTorch {torch.__version__} can use no NVIDIA GPU here, choose 'cpu'")
     return device
-
-def _check_net(net):
-    missing = [name for name in ("scale", "context") if not isinstance(getattr(net, name, None), int)]
-    if missing:
-        raise TypeError(f"a {type(net).__name__} without .{' and .'.join(missing)}: set .scale (how many times larger) and .context "
-                        "(LR pixels that a pixel of the result looks around itself; `measure_context` tells)")
-    return net
 
 # %% ../../nbs/upscaling/41_engine.ipynb #536741ed
 @patch
@@ -277,7 +276,7 @@ def _join(self:Upscaler, pixels, tiles, mode, show_progress, on_tile):
 # %% ../../nbs/upscaling/41_engine.ipynb #a27568a1
 def upscale(
     pixels:np.ndarray, # (H,W,3) RGB, uint8 or uint16
-    model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
+    model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
 )->np.ndarray: # (4H,4W,3) of the same dtype (or the model's own scale)
     "A picture four times as large."
     if isinstance(model, nn.Module): return Upscaler(model)(pixels)
@@ -289,7 +288,7 @@ def _kept_upscaler(path, changed): return Upscaler(path)   # `changed`: a file t
 
 # %% ../../nbs/upscaling/41_engine.ipynb #cae070d0
 def measure_context(
-    net:nn.Module, # A net with `.scale`; its `.context` is not looked at
+    net:Generator, # Its own `context` is not looked at: for one that is not known yet, say 0
     pixels:np.ndarray, # (H,W,3) uint8: a real picture, more than twice as large as the context will be
     levels:float=1, # How far tiled and whole may differ anywhere, of 255
 )->int: # LR pixels
@@ -302,7 +301,7 @@ def measure_context(
 
 def _seam(net, pixels):
     "A function from context to the largest difference between the picture in four tiles and the whole one, in levels of 255."
-    net = copy.deepcopy(net)
+    net = copy.deepcopy(check_generator(net))
     net.context, side = 0, max(pixels.shape[:2])
     up, deep = Upscaler(net, tile=side, precise=True), pixels.astype(np.uint16)*257   # 16 bits show what 8 would round away
     whole = up(deep).astype(np.int32)

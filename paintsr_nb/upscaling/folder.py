@@ -95,7 +95,7 @@ def upscale_file(
 def upscale_files(
     paths, # A picture file or a folder, or a list of them; folders are searched with their subfolders
     out:str|Path, # Folder for the results; the tree of each folder is mirrored in it
-    model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
+    model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
     overwrite:bool=False, # Make results anew that are there already?
     device:str=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
     tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
