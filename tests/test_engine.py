@@ -267,3 +267,10 @@ def test_upscaling_loads_neither_fastai_nor_torchvision():
             "print([name for name in ('fastai', 'torchvision', 'IPython', 'matplotlib') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_an_autocast_around_the_engine_changes_nothing():
+    "As where a run shows a preview in the middle of its training."
+    up, pixels = Upscaler(small_net(), device="cpu", precise=True), noise(20, 30, np.uint16)
+    expected = up(pixels)
+    with torch.autocast("cpu", torch.bfloat16): assert np.array_equal(up(pixels), expected)

@@ -27,7 +27,7 @@ def save_model(
     "Write a generator and its card as one safetensors file, whole or not at all."
     if (suffix := Path(path).suffix) != ".safetensors":
         raise ValueError(f"{path} ends in {suffix!r}: name a file that ends in '.safetensors'")
-    if getattr(net, "arch", None) not in (*GENERATORS, "spandrel"):
+    if getattr(net, "arch", None) not in (*GENERATORS, _FOREIGN):
         raise ValueError(f"a {type(net).__name__} is none of our generators ({', '.join(GENERATORS)}), "
                          "so nothing could load it again: save a net that `make_generator` or `foreign_net` made, unwrapped")
     weights = check_generator(net).weights()
@@ -36,7 +36,8 @@ def save_model(
     bare = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     with atomic_path(path) as temporary: save_file(bare, temporary, metadata={_HEADER: text})
 
-_HEADER = "paintsr_nb"
+_HEADER = "paintsr_nb" # Key of our header among a file's metadata
+_FOREIGN = "spandrel" # `arch` of the nets that `load_model` makes with spandrel's help
 
 def _plain(value):
     "A number out of NumPy or PyTorch as Python's own."

@@ -33,7 +33,8 @@ def _run(
     mode:Mode=PRECISE, # Number format and layout
 )->torch.Tensor: # (1,3,scale*H,scale*W), not clamped
     "One forward pass without gradients."
-    with torch.inference_mode(), mode.autocast(low.device.type):
+    alone = torch.autocast(low.device.type, enabled=False)   # whoever calls may be under an autocast of their own
+    with torch.inference_mode(), alone, mode.autocast(low.device.type):
         return mode.lay_out(net)(low.contiguous(memory_format=mode.memory_format))
 
 # %% ../../nbs/upscaling/41_engine.ipynb #61f3b4c5
@@ -60,6 +61,19 @@ def _rough_picture(
         values += rng.normal(size=(cells, cells, 3)).repeat(side//cells, 0).repeat(side//cells, 1)/cells**0.5
     return (255*(0.5 + values/3)).clip(0, 255).astype(np.uint8)
 
+# %% ../../nbs/upscaling/41_engine.ipynb #8cace30a
+def _timed(net, low, mode):
+    "Seconds of a forward pass, and its result."
+    on_cpu, threads = low.device.type == "cpu", torch.get_num_threads()
+    clock = time.thread_time if on_cpu else time.perf_counter   # what other programs do meanwhile is not counted
+    if on_cpu: torch.set_num_threads(1)
+    try:
+        start = clock()
+        result = _run(net, low, mode)
+        result.sum().item()   # a number on the host: whatever was queued on a GPU is done
+        return clock() - start, result
+    finally: torch.set_num_threads(threads)
+
 # %% ../../nbs/upscaling/41_engine.ipynb #34f8c411
 def measure_modes(
     net:nn.Module, # Any net from (1,3,H,W) to a larger picture
@@ -81,19 +95,6 @@ def measure_modes(
     _, best = fastest_mode(lambda mode: _timed(net, low, mode)[0], measured)
     return {mode: (min(seconds, best[mode]), off) for mode, (seconds, off) in measured.items()}
 
-# %% ../../nbs/upscaling/41_engine.ipynb #8cace30a
-def _timed(net, low, mode):
-    "Seconds of a forward pass, and its result."
-    on_cpu, threads = low.device.type == "cpu", torch.get_num_threads()
-    clock = time.thread_time if on_cpu else time.perf_counter   # what other programs do meanwhile is not counted
-    if on_cpu: torch.set_num_threads(1)
-    try:
-        start = clock()
-        result = _run(net, low, mode)
-        result.sum().item()   # a number on the host: whatever was queued on a GPU is done
-        return clock() - start, result
-    finally: torch.set_num_threads(threads)
-
 # %% ../../nbs/upscaling/41_engine.ipynb #9458bd71
 _LEVELS_OFF = 1 # A mode may differ from float32 by this much on the rough picture, in levels of 255
 _WORTH_IT = 1.2 # How many times as fast another number format or another layout must be
@@ -110,7 +111,7 @@ def _best_mode(
 def _bytes_per_pixel(
     net:nn.Module, # On any device
     side:int=16, # Of the picture that is tried, in LR pixels
-)->int: # Memory that an LR pixel needs while the net runs
+)->int: # Memory per LR pixel while the net runs
     "Four times the widest layer's result."
     widest, device = [1], next((p.device for p in net.parameters()), torch.device("cpu"))
     def note(module, inputs, result):
@@ -140,7 +141,7 @@ _CACHE = 2**26 # Predicted bytes that a CPU works on at full speed
 
 def _tile_for(
     memory:int, # Free bytes
-    bytes_per_pixel:int, # Of the net, for an LR pixel
+    bytes_per_pixel:int, # Of the net, per LR pixel
     context:int, # LR pixels around a tile
     on_cpu:bool=True, # Is there a cache to stay in?
 )->int: # Side of a tile's core, in LR pixels
