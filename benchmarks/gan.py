@@ -2,7 +2,7 @@
 
     python benchmarks/gan.py [--data ../shared/data] [--work runs/gan] [--device cpu] [--n_iters N] [--resume] [--judge]
 
-Trains the packaged compact net further on L1, then against a U-Net critic, by `RECIPE` below (or `--arch rrdbnet23 --low_size 32 --bs 16` where a GPU
+Trains the packaged compact net further on L1, then against a U-Net critic, by `RECIPE` below (or `--arch rrdbnet --low_size 32 --bs 16` where a GPU
 is at hand), and writes `benchmarks/gan/`: recipe, history, a table and a plot. With --judge nothing is trained, a finished run is judged again.
 
 Judged are centre crops of paintings/test, 384 px HR, LR by our bicubic: SSIM and PSNR (`wang_rgb`), the learned distance ST-LPIPS, and how much of the
@@ -23,7 +23,8 @@ from paintsr_nb.core import list_pictures, progress, write_json
 from paintsr_nb.data.store import Store, prepare
 from paintsr_nb.figures import Sheet
 from paintsr_nb.metrics import psnr, ssim
-from paintsr_nb.nets.weights import interpolated, load_model
+from paintsr_nb.nets.foreign import load_model
+from paintsr_nb.nets.weights import interpolated
 from paintsr_nb.picture import read_rgb8, write_picture
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.training.checkpoint import load_checkpoint

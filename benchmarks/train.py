@@ -1,6 +1,6 @@
 """Time and memory of a GAN step by `stage_learner` against a plain PyTorch loop that does the same step.
 
-    python benchmarks/train.py [--arch rrdbnet16 --num_blocks 3] [--critic vgg] [--bs 4] [--low_size 24] [--rounds 6]
+    python benchmarks/train.py [--arch rrdbnet --num_blocks 3] [--critic vgg] [--bs 4] [--low_size 24] [--rounds 6]
                                 [--steps 3] [--threads N] [--device cpu] [--json FILE]
 
 The plain loop does what the reference code of ESRGAN does (BasicSR's `ESRGANModel`): float32, contiguous, Adam as PyTorch has it, the critic asked anew
@@ -209,7 +209,7 @@ def summary(times, name):
 
 @command
 def main(
-    arch:str="rrdbnet16", # Generator: "compact", "srresnet", "rrdbnet16" or "rrdbnet23"
+    arch:str="rrdbnet", # Generator: "compact", "srresnet" or "rrdbnet"
     num_blocks:int=3, # Its blocks
     critic:str="vgg", # "vgg", "unet" or "patch"
     critic_filters:int=64, # Channels of its first stage

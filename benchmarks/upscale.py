@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from fastcore.script import call_parse
 
-from paintsr_nb.nets.weights import load_model
+from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.picture import read_rgb8
 from paintsr_nb.samples import samples
 from paintsr_nb.upscaling.engine import Upscaler, measure_modes

@@ -19,6 +19,7 @@ from .nets.tensors import *
 from .nets.generators import *
 from .nets.critics import *
 from .nets.weights import *
+from .nets.foreign import *
 from .nets.modes import *
 from .training.perceptual import *
 from .training.losses import *

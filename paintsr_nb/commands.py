@@ -61,7 +61,7 @@ def paintsr_train(
     store:str, # Folder that paintsr_prepare made
     out:str="runs/new", # Folder of the run
     recipe:str="score", # l1, score, srgan, esrgan, realesrgan or seed
-    arch:str=None, # Generator: compact, srresnet, rrdbnet16 or rrdbnet23
+    arch:str=None, # Generator: compact, srresnet or rrdbnet
     n_iters:int=None, # Steps of the whole run, shared among its stages
     bs:int=None, # Crops a batch, of each process
     low_size:int=None, # Side of a crop in LR pixels

@@ -14,8 +14,9 @@ import torch
 
 from paintsr_nb.nets import generators
 from paintsr_nb.nets.critics import PatchCritic
+from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.nets.generators import Compact
-from paintsr_nb.nets.weights import load_model, save_model
+from paintsr_nb.nets.weights import save_model
 from paintsr_nb.training import checkpoint, recipes
 from paintsr_nb.training.checkpoint import CheckpointCallback, RunFolder, load_checkpoint, newest_checkpoint, save_checkpoint
 from paintsr_nb.training.recipes import Recipe, Stage, train

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from paintsr_nb.core import list_pictures
-from paintsr_nb.nets.generators import make_generator
+from paintsr_nb.nets.generators import Generator, make_generator
 from paintsr_nb.nets.modes import MODES, PRECISE, Mode
 from paintsr_nb.nets.weights import save_model
 from paintsr_nb.picture import read_rgb8
@@ -20,24 +20,14 @@ from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
 from paintsr_nb.upscaling.engine import Upscaler, measure_context, measure_modes, upscale
 
+pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
 BF16 = Mode("bf16")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Pictures this small are slower on two threads than on one."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-class Repeat(nn.Module):
-    context = 0
-
+class Repeat(Generator):
     def __init__(self, scale=4):
-        super().__init__()
-        self.scale, self.seen = scale, []
+        super().__init__(scale, context=0)
+        self.seen = []
 
     def forward(self, low):
         self.seen.append(tuple(low.shape[-2:]))
@@ -277,3 +267,10 @@ def test_upscaling_loads_neither_fastai_nor_torchvision():
             "print([name for name in ('fastai', 'torchvision', 'IPython', 'matplotlib') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | dict(OMP_NUM_THREADS="1"))
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_an_autocast_around_the_engine_changes_nothing():
+    "As where a run shows a preview in the middle of its training."
+    up, pixels = Upscaler(small_net(), device="cpu", precise=True), noise(20, 30, np.uint16)
+    expected = up(pixels)
+    with torch.autocast("cpu", torch.bfloat16): assert np.array_equal(up(pixels), expected)

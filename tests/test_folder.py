@@ -9,30 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 from torch.nn import functional as F
 
 from paintsr_nb.core import ReportError
+from paintsr_nb.nets.generators import Generator
 from paintsr_nb.picture import PictureRest, read_picture, write_picture
 from paintsr_nb.resize import enlarge
 from paintsr_nb.upscaling.engine import Upscaler
 from paintsr_nb.upscaling.folder import plan_outputs, upscale_files
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Pictures this small are slower on two threads than on one."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
 
 
-class Repeat(nn.Module):
+class Repeat(Generator):
     "Repeats every pixel; gives NaN for a picture with a pixel of 255, 0, 255."
-    scale, context = 4, 0
+    def __init__(self, context=0): super().__init__(scale=4, context=context)
 
     def forward(self, low):
         poisoned = ((low[:, 0] == 1) & (low[:, 1] == 0) & (low[:, 2] == 1)).any()
@@ -206,13 +199,12 @@ def test_every_kind_of_pixel_goes_through(tmp_path, mode):
 
 def test_a_folder_gives_what_the_single_call_gives(tmp_path):
     class Soft(Repeat):
-        context = 3
         def forward(self, low): return F.interpolate(low, scale_factor=4.0, mode="bicubic")
 
     for n in range(3): write_picture(tmp_path/"in"/f"{n}.png", picture(20+n, 30, seed=n))
-    report = run(tmp_path/"in", tmp_path/"out", model=Soft(), tile=11)
+    report = run(tmp_path/"in", tmp_path/"out", model=Soft(context=3), tile=11)
     for row in report.itertuples():
-        assert np.array_equal(read_picture(row.output)[0], Upscaler(Soft(), "cpu", 11, precise=True)(read_picture(row.file)[0]))
+        assert np.array_equal(read_picture(row.output)[0], Upscaler(Soft(context=3), "cpu", 11, precise=True)(read_picture(row.file)[0]))
 
 
 def test_the_bar_counts_pictures_and_moves_with_every_tile(tmp_path, monkeypatch):

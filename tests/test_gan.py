@@ -317,7 +317,7 @@ def test_r1_and_feature_matching_train(tiny_store, kind):
 
 def test_any_module_of_spandrel_trains(tiny_store):
     from spandrel.architectures.SPAN import SPAN
-    from paintsr_nb.nets.weights import foreign_net
+    from paintsr_nb.nets.foreign import foreign_net
     torch.manual_seed(0)
     net = foreign_net(SPAN(num_in_ch=3, num_out_ch=3, feature_channels=16, upscale=4))
     before = copies(net)

@@ -1,12 +1,14 @@
-"What the page of the generators does not show: equality with spandrel, exact contexts, gradients."
+"What the page of the generators does not show: equality with spandrel, exact contexts, gradients, copies and wrappers."
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from paintsr_nb.nets.generators import GENERATORS, Compact, RRDBNet, SRResNet, make_generator
+from paintsr_nb.nets.generators import GENERATORS, Compact, Generator, RRDBNet, SRResNet, WrappedNet, check_generator, make_generator
 
 SMALL = dict(compact=dict(num_filters=8, num_blocks=2), srresnet=dict(num_filters=8, num_blocks=2),
-             rrdbnet16=dict(num_filters=8, growth=4, num_blocks=1), rrdbnet23=dict(num_filters=8, growth=4, num_blocks=2))
+             rrdbnet=dict(num_filters=8, growth=4, num_blocks=2))
 
 
 def small(name):
@@ -31,14 +33,15 @@ def test_every_small_net_is_tested():
     assert set(SMALL) == set(GENERATORS)
 
 
-@pytest.mark.parametrize("name,count", [("rrdbnet23", 16_697_987), ("srresnet", 1_549_462)])
+@pytest.mark.parametrize("name,count", [("rrdbnet", 16_697_987), ("srresnet", 1_549_462)])
 def test_published_sizes(name, count):
     with torch.device("meta"): net = make_generator(name)
     assert sum(parameter.numel() for parameter in net.parameters()) == count
 
 
-def test_rrdbnet16_has_16_blocks_and_23_has_23():
-    with torch.device("meta"): assert [len(make_generator(name).body) for name in ("rrdbnet16", "rrdbnet23")] == [16, 23]
+def test_rrdbnet_has_23_blocks_or_as_many_as_asked_for():
+    with torch.device("meta"): nets = [make_generator("rrdbnet"), make_generator("rrdbnet", num_blocks=16)]
+    assert [(net.arch, len(net.body), net.arguments["num_blocks"]) for net in nets] == [("rrdbnet", 23, 23), ("rrdbnet", 16, 16)]
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -95,7 +98,7 @@ def test_srresnet_begins_as_pytorch_makes_it():
         if isinstance(module, nn.PReLU): assert module.weight.item() == 0.25
 
 
-@pytest.mark.parametrize("name,slack", [("compact", 0), ("srresnet", 0), ("rrdbnet16", 2), ("rrdbnet23", 16)])
+@pytest.mark.parametrize("name,slack", [("compact", 0), ("srresnet", 0), ("rrdbnet", 16)])
 def test_context_is_how_far_a_pixel_looks(name, slack):
     "Exactly, but for RRDBNet: the last pixels of its reach come through thirty small factors and drown in rounding."
     net = loud(small(name)).double()
@@ -145,4 +148,45 @@ def test_compact_begins_as_a_bilinear_enlargement_and_learns_the_rest():
 
 def test_wrong_names_and_arguments_are_answered():
     with pytest.raises(ValueError, match="choose one of compact"): make_generator("rrdb")
-    with pytest.raises(TypeError, match="nf"): make_generator("rrdbnet23", nf=64)
+    with pytest.raises(TypeError, match="nf"): make_generator("rrdbnet", nf=64)
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_copies_and_processes_leave_the_promise_and_the_keys_alone(name):
+    net = small(name)
+    net.context, net.card = 3, dict(source="here")
+    twin = copy.deepcopy(net)
+    assert (type(twin), twin.arch, twin.scale, twin.context, twin.step, twin.card) == (type(net), name, 4, 3, 1, dict(source="here"))
+    twin.card["source"] = "there"
+    assert net.card == dict(source="here") and small(name).card == {}   # no dict is shared
+    assert list(twin.state_dict()) == list(net.weights())
+    assert set(net.state_dict()) == {key for key, _ in [*net.named_parameters(), *net.named_buffers()]}
+
+
+def test_several_processes_wrap_a_generator(tmp_path):
+    "As one process of one: the keys get the usual prefix, the gradient arrives, and what is inside is the generator."
+    import torch.distributed as dist
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=0, world_size=1)
+    try:
+        net = small("compact").train()
+        wrapped = nn.parallel.DistributedDataParallel(net)
+        wrapped(torch.rand(2, 3, 8, 8)).mean().backward()
+        assert list(wrapped.state_dict()) == [f"module.{key}" for key in net.state_dict()] and net.conv_last.weight.grad.any()
+        assert check_generator(wrapped.module) is net
+        with pytest.raises(TypeError, match="a DistributedDataParallel around a generator is no Generator: give what is inside, `net.module`"):
+            check_generator(wrapped)
+    finally: dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("sizes", (dict(scale=0), dict(scale=2.0), dict(context=-1), dict(context=None), dict(step=0)))
+def test_a_promise_that_cannot_be_kept_is_answered(sizes):
+    (name, value), = sizes.items()
+    with pytest.raises(ValueError, match=f"{name}={value}, expected a whole number of {0 if name == 'context' else 1} or more"):
+        WrappedNet(nn.Identity(), **dict(scale=4, context=0) | sizes)
+
+
+def test_a_module_with_the_right_attributes_is_no_generator_yet():
+    module = nn.Conv2d(3, 48, 3)
+    module.scale, module.context, module.arch = 4, 1, "compact"
+    with pytest.raises(TypeError, match=r"a Conv2d is no Generator: wrap it, `WrappedNet\(net, scale=4, context=64\)`"): check_generator(module)
+    assert isinstance(check_generator(WrappedNet(module, scale=4, context=1)), Generator)

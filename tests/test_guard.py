@@ -7,7 +7,7 @@ from torch import nn
 
 from paintsr_nb.nets.critics import PatchCritic
 from paintsr_nb.nets.generators import make_generator
-from paintsr_nb.nets.weights import load_model
+from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.training import recipes
 from paintsr_nb.training.checkpoint import load_checkpoint
 from paintsr_nb.training.guard import GuardCallback

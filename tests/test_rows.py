@@ -111,7 +111,7 @@ def test_row_15_a_trained_net_loads_without_fastai(tiny_store, tmp_path):
     "Tensors and JSON; another process needs neither fastai nor this one's classes."
     learn = fit(tiny_learner(tiny_store, tiny_gan()))
     save_model(tmp_path/"net.safetensors", learn.model, dict(recipe="test"))
-    code = ("import sys, torch\nfrom paintsr_nb.nets.weights import load_model\n"
+    code = ("import sys, torch\nfrom paintsr_nb.nets.foreign import load_model\n"
             f"net = load_model({str(tmp_path/'net.safetensors')!r})\ntorch.manual_seed(0)\nx = torch.rand(1, 3, 9, 7)\n"
             "with torch.no_grad(): print(net(x).sum().item(), net.card['recipe'], 'fastai' in sys.modules)")
     total, recipe, fastai = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -17,7 +17,7 @@ from fastai.callback.core import Callback
 from paintsr_nb.data.patches import sr_dls
 from paintsr_nb.nets import generators
 from paintsr_nb.nets.critics import VGGCritic
-from paintsr_nb.nets.weights import load_model
+from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.training import recipes
 from paintsr_nb.training.checkpoint import BestCallback, CheckpointCallback, PositionCallback, RunFolder, load_checkpoint
 from paintsr_nb.training.learner import ScoreColumn, averaged_weights

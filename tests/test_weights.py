@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from paintsr_nb.nets import weights
-from paintsr_nb.nets.generators import GENERATORS, RRDBNet, make_generator
-from paintsr_nb.nets.weights import (ForeignNet, UnsupportedModel, find_model, foreign_net, load_model, packaged_models, rrdb_layout,
-                                     save_model)
+from paintsr_nb.nets import generators, weights
+from paintsr_nb.nets.foreign import ForeignNet, foreign_net, load_model, rrdb_layout
+from paintsr_nb.nets.generators import Generator, RRDBNet, WrappedNet, make_generator
+from paintsr_nb.nets.weights import UnsupportedModel, find_model, generator_from, packaged_models, read_safetensors, save_model
 
 DIALECTS = ["BasicSR", "ESRGAN", "first ESRGAN", "ESRGAN-PyTorch"]
 HEADS = {"BasicSR": ["conv_first", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last"],
@@ -64,8 +64,8 @@ def saved(path, state):
 
 @pytest.mark.parametrize("name,arguments", [
     ("compact", dict(num_filters=8, num_blocks=1)), ("compact", dict(num_filters=6, num_blocks=3, scale=4)),
-    ("srresnet", dict(num_filters=8, num_blocks=2)), ("rrdbnet16", dict(num_filters=8, growth=4, num_blocks=2)),
-    ("rrdbnet23", dict(num_filters=8, num_blocks=1))])
+    ("srresnet", dict(num_filters=8, num_blocks=2)), ("rrdbnet", dict(num_filters=8, growth=4, num_blocks=2)),
+    ("rrdbnet", dict(num_filters=8, num_blocks=1))])
 def test_round_trip(tmp_path, name, arguments):
     net = make_generator(name, **arguments)
     net(torch.rand(2, 3, 8, 8))   # moves the statistics of batch norm away from their beginning
@@ -141,6 +141,52 @@ def test_a_left_over_key_in_our_own_file_is_named(tmp_path):
     with safe_open(tmp_path/"m.safetensors", "pt") as file: header = file.metadata()
     save_file(net.state_dict() | dict(gate=torch.zeros(2)), tmp_path/"m.safetensors", metadata=header)
     with pytest.raises(ValueError, match="m.safetensors does not fit compact.*gate is left over"): load_model(tmp_path/"m.safetensors")
+
+
+def test_the_packaged_model_says_what_it_is():
+    state, header = read_safetensors(packaged_models()["default"])
+    net = load_model()
+    assert isinstance(net, Generator) and (net.arch, net.scale, net.context, net.step) == ("compact", 4, 15, 1)
+    assert set(net.state_dict()) == set(state) and header["card"].items() <= net.card.items()
+    assert net.card["file"] == "default.safetensors" and net.card["source"] == "compact, 64 filters, 6 blocks, 4 scale"
+
+
+def test_our_own_files_need_nothing_of_other_peoples(tmp_path):
+    net = make_generator("srresnet", num_filters=8, num_blocks=1).eval()
+    save_model(tmp_path/"m.safetensors", net, dict(recipe="l1"))
+    state, header = read_safetensors(tmp_path/"m.safetensors")
+    again = generator_from(header, state, tmp_path/"m.safetensors")
+    assert torch.equal(result(again), result(net)) and not again.training and again.card["recipe"] == "l1"
+
+
+def test_what_is_no_generator_of_ours_is_not_saved(tmp_path):
+    class Mine(Generator):
+        def __init__(self): super().__init__(scale=4, context=0)
+
+    stranger = nn.Conv2d(3, 3, 1)
+    for net in (Mine(), stranger):
+        with pytest.raises(ValueError, match=rf"a {type(net).__name__} is none of our generators \(compact, srresnet, rrdbnet\)"):
+            save_model(tmp_path/"m.safetensors", net)
+    stranger.arch = "compact"
+    with pytest.raises(TypeError, match="a Conv2d is no Generator"): save_model(tmp_path/"m.safetensors", stranger)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_generator_of_ones_own_is_saved_once_it_has_a_name(tmp_path, monkeypatch):
+    class Mine(Generator):
+        arch = "mine"
+        def __init__(self, width=4):
+            super().__init__(scale=2, context=1, step=2, arguments=dict(width=width))
+            self.net = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, 12, 1), nn.PixelShuffle(2))
+
+        def forward(self, x): return self.net(x)
+
+    monkeypatch.setitem(generators.GENERATORS, "mine", Mine)
+    net = Mine(width=5)
+    save_model(tmp_path/"m.safetensors", net)
+    again = load_model(tmp_path/"m.safetensors")
+    assert torch.equal(result(again), result(net))
+    assert (type(again), again.scale, again.context, again.step, again.arguments) == (Mine, 2, 1, 2, dict(width=5))
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -324,8 +370,8 @@ def test_sizes_that_a_foreign_net_refuses_are_filled_up():
     found = SimpleNamespace(model=Picky(), scale=2, size_requirements=SizeRequirements(multiple_of=8),
                             architecture=SimpleNamespace(id="Picky"), _call_fn=lambda model, image: model(image))
     low = torch.rand(1, 3, 13, 1)
-    assert weights.ForeignNet(found).step == 8   # the tiles of the engine begin at its multiples
-    assert torch.equal(weights.ForeignNet(found)(low), low.repeat_interleave(2, -1).repeat_interleave(2, -2))
+    assert ForeignNet(found).step == 8   # the tiles of the engine begin at its multiples
+    assert torch.equal(ForeignNet(found)(low), low.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
 def test_grey_nets_are_answered(tmp_path):
@@ -506,8 +552,8 @@ def test_wrapped_foreign_nets_are_answered(tmp_path):
     with pytest.raises(UnsupportedModel, match=r"this DataParallel names its weights otherwise \(module.body.0.weight.*bare net"):
         foreign_net(nn.DataParallel(module))
     with pytest.raises(UnsupportedModel, match="names its weights otherwise.*bare net"):
-        foreign_net(make_generator("rrdbnet23", num_filters=8, num_blocks=1))
-    for net in (nn.DataParallel(foreign_net(module)), module):
+        foreign_net(make_generator("rrdbnet", num_filters=8, num_blocks=1))
+    for net in (nn.DataParallel(foreign_net(module)), module, WrappedNet(module, scale=4, context=3)):
         with pytest.raises(ValueError, match="none of our generators.*`foreign_net` made, unwrapped"): save_model(tmp_path/"m.safetensors", net)
     assert not list(tmp_path.iterdir())
 

@@ -10,9 +10,16 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+# %% ../../nbs/nets/21_critics.ipynb #ed93475d
+def _fill_up(x, least=1, multiple=1):
+    "Repeat the last row and column until both sides reach `least` and divide by `multiple`."
+    height, width = (-(-max(side, least)//multiple)*multiple for side in x.shape[-2:])
+    if (height, width) == tuple(x.shape[-2:]): return x
+    return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]), mode="replicate")
+
 # %% ../../nbs/nets/21_critics.ipynb #09e05e49
 class VGGCritic(nn.Module):
-    """VGG-style critic, one logit a picture. BasicSR's `VGGStyleDiscriminator` with an adaptive average pool to 4x4 before the linear
+    """VGG-style critic, one logit per picture. BasicSR's `VGGStyleDiscriminator` with an adaptive average pool to 4x4 before the linear
     layers, so that it takes any size; sides below 32 px are first filled up to 32 by repeating the edge."""
     def __init__(self,
         num_filters:int=64, # Channels of the first stage; the others have 2, 4, 8 and 8 times as many
@@ -38,7 +45,7 @@ class VGGCritic(nn.Module):
         "How real each picture of the batch looks."
         x = _fill_up(x, least=32)
         if self.norm == "batch" and self.training and len(x) == 1 and max(x.shape[-2:]) < 64:
-            raise ValueError(f"one crop of {x.shape[-1]}x{x.shape[-2]} px leaves batch normalisation a single value a channel: "
+            raise ValueError(f"one crop of {x.shape[-1]}x{x.shape[-2]} px leaves batch normalisation a single value per channel: "
                              "train on at least 2 crops, on crops of 64 px and more, or with norm='none'")
         maps = []
         for stage in range(5):
@@ -58,13 +65,6 @@ def _act(x): return F.leaky_relu(x, 0.2)
 
 def _check_norm(norm, known):
     if norm not in known: raise ValueError(f"no norm {norm!r}: choose one of {', '.join(known)}")
-
-# %% ../../nbs/nets/21_critics.ipynb #ed93475d
-def _fill_up(x, least=1, multiple=1):
-    "Repeat the last row and column until both sides reach `least` and divide by `multiple`."
-    height, width = (-(-max(side, least)//multiple)*multiple for side in x.shape[-2:])
-    if (height, width) == tuple(x.shape[-2:]): return x
-    return F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]), mode="replicate")
 
 # %% ../../nbs/nets/21_critics.ipynb #14a0e402
 class SpectralConv2d(nn.Module):
@@ -100,7 +100,7 @@ class SpectralConv2d(nn.Module):
 
 # %% ../../nbs/nets/21_critics.ipynb #072df6ea
 class UNetCritic(nn.Module):
-    "U-Net critic with spectral norm, one logit a pixel: Real-ESRGAN's `UNetDiscriminatorSN` (Wang et al. 2021), here for any size."
+    "U-Net critic with spectral norm, one logit per pixel: Real-ESRGAN's `UNetDiscriminatorSN` (Wang et al. 2021), here for any size."
     def __init__(self,
         num_filters:int=64, # Channels at full size; 2, 4 and 8 times as many below
     ):
@@ -137,7 +137,7 @@ def _double(x): return F.interpolate(x, scale_factor=2, mode="bilinear", align_c
 
 # %% ../../nbs/nets/21_critics.ipynb #baf145ee
 class PatchCritic(nn.Module):
-    "PatchGAN (Isola et al. 2017): one logit for a patch of 70x70 px, in steps of 8; sides below 24 px are filled up."
+    "PatchGAN (Isola et al. 2017): one logit per patch of 70x70 px, in steps of 8; sides below 24 px are filled up."
     def __init__(self,
         num_filters:int=64, # Channels of the first convolution; 2, 4 and 8 times as many in the next three
         norm:str="spectral", # Of the middle convolutions: "spectral", "batch" (as published) or "none"
@@ -169,7 +169,7 @@ class PatchCritic(nn.Module):
 CRITICS = dict(vgg=VGGCritic, unet=UNetCritic, patch=PatchCritic)
 
 def make_critic(
-    name:str, # "vgg" (one logit a picture), "unet" (one a pixel) or "patch" (one for 70x70 px)
+    name:str, # A key of `CRITICS`: "vgg" (one logit per picture), "unet" (one per pixel) or "patch" (one per 70x70 px)
     **kwargs # Passed to the critic: `num_filters`, and `norm` for "vgg" and "patch"
 )->nn.Module: # A fresh critic in train mode
     "A new critic by its name."

@@ -19,9 +19,11 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..core import progress
+from ..nets.foreign import load_model
+from ..nets.generators import Generator, check_generator
 from ..nets.modes import MODES, PRECISE, Mode, fastest_mode
 from ..nets.tensors import check_pixels, to_pictures, to_tensor
-from ..nets.weights import find_model, load_model
+from ..nets.weights import find_model
 from .tiles import cut, place, plan_tiles
 
 # %% ../../nbs/upscaling/41_engine.ipynb #28174823
@@ -31,7 +33,8 @@ def _run(
     mode:Mode=PRECISE, # Number format and layout
 )->torch.Tensor: # (1,3,scale*H,scale*W), not clamped
     "One forward pass without gradients."
-    with torch.inference_mode(), mode.autocast(low.device.type):
+    alone = torch.autocast(low.device.type, enabled=False)   # whoever calls may be under an autocast of their own
+    with torch.inference_mode(), alone, mode.autocast(low.device.type):
         return mode.lay_out(net)(low.contiguous(memory_format=mode.memory_format))
 
 # %% ../../nbs/upscaling/41_engine.ipynb #61f3b4c5
@@ -58,6 +61,19 @@ def _rough_picture(
         values += rng.normal(size=(cells, cells, 3)).repeat(side//cells, 0).repeat(side//cells, 1)/cells**0.5
     return (255*(0.5 + values/3)).clip(0, 255).astype(np.uint8)
 
+# %% ../../nbs/upscaling/41_engine.ipynb #8cace30a
+def _timed(net, low, mode):
+    "Seconds of a forward pass, and its result."
+    on_cpu, threads = low.device.type == "cpu", torch.get_num_threads()
+    clock = time.thread_time if on_cpu else time.perf_counter   # what other programs do meanwhile is not counted
+    if on_cpu: torch.set_num_threads(1)
+    try:
+        start = clock()
+        result = _run(net, low, mode)
+        result.sum().item()   # a number on the host: whatever was queued on a GPU is done
+        return clock() - start, result
+    finally: torch.set_num_threads(threads)
+
 # %% ../../nbs/upscaling/41_engine.ipynb #34f8c411
 def measure_modes(
     net:nn.Module, # Any net from (1,3,H,W) to a larger picture
@@ -79,19 +95,6 @@ def measure_modes(
     _, best = fastest_mode(lambda mode: _timed(net, low, mode)[0], measured)
     return {mode: (min(seconds, best[mode]), off) for mode, (seconds, off) in measured.items()}
 
-# %% ../../nbs/upscaling/41_engine.ipynb #8cace30a
-def _timed(net, low, mode):
-    "Seconds of a forward pass, and its result."
-    on_cpu, threads = low.device.type == "cpu", torch.get_num_threads()
-    clock = time.thread_time if on_cpu else time.perf_counter   # what other programs do meanwhile is not counted
-    if on_cpu: torch.set_num_threads(1)
-    try:
-        start = clock()
-        result = _run(net, low, mode)
-        result.sum().item()   # a number on the host: whatever was queued on a GPU is done
-        return clock() - start, result
-    finally: torch.set_num_threads(threads)
-
 # %% ../../nbs/upscaling/41_engine.ipynb #9458bd71
 _LEVELS_OFF = 1 # A mode may differ from float32 by this much on the rough picture, in levels of 255
 _WORTH_IT = 1.2 # How many times as fast another number format or another layout must be
@@ -108,7 +111,7 @@ def _best_mode(
 def _bytes_per_pixel(
     net:nn.Module, # On any device
     side:int=16, # Of the picture that is tried, in LR pixels
-)->int: # Memory that an LR pixel needs while the net runs
+)->int: # Memory per LR pixel while the net runs
     "Four times the widest layer's result."
     widest, device = [1], next((p.device for p in net.parameters()), torch.device("cpu"))
     def note(module, inputs, result):
@@ -138,7 +141,7 @@ _CACHE = 2**26 # Predicted bytes that a CPU works on at full speed
 
 def _tile_for(
     memory:int, # Free bytes
-    bytes_per_pixel:int, # Of the net, for an LR pixel
+    bytes_per_pixel:int, # Of the net, per LR pixel
     context:int, # LR pixels around a tile
     on_cpu:bool=True, # Is there a cache to stay in?
 )->int: # Side of a tile's core, in LR pixels
@@ -151,17 +154,21 @@ def _tile_for(
 class Upscaler:
     "A net made ready on a device: call it with a picture and get the large one."
     def __init__(self,
-        model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
+        model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
         device:str|torch.device=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
         tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
         precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     ):
         if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be 1 or more: a side in pixels of the LR picture, or None to let memory decide")
-        net = _check_net(model) if isinstance(model, nn.Module) else load_model(model)
-        self.scale, self.context, self.step = net.scale, net.context, getattr(net, "step", 1)
+        net = check_generator(model) if isinstance(model, nn.Module) else load_model(model)
+        self.scale = net.scale
+        self.context = net.context
+        self.step = net.step
         self.name = type(net).__name__ if net is model else str(model)
-        self.device, self.tile, self.precise = _device(device), tile, precise
+        self.device = _device(device)
+        self.tile = tile
+        self.precise = precise
         self.net = _prepared(net, self.device)
         self._known = _known_of(model)
 
@@ -196,13 +203,6 @@ def _device(device):
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={str(device)!r}: PyTorch {torch.__version__} can use no NVIDIA GPU here, choose 'cpu'")
     return device
-
-def _check_net(net):
-    missing = [name for name in ("scale", "context") if not isinstance(getattr(net, name, None), int)]
-    if missing:
-        raise TypeError(f"a {type(net).__name__} without .{' and .'.join(missing)}: set .scale (how many times larger) and .context "
-                        "(LR pixels that a pixel of the result looks around itself; `measure_context` tells)")
-    return net
 
 # %% ../../nbs/upscaling/41_engine.ipynb #536741ed
 @patch
@@ -277,7 +277,7 @@ def _join(self:Upscaler, pixels, tiles, mode, show_progress, on_tile):
 # %% ../../nbs/upscaling/41_engine.ipynb #a27568a1
 def upscale(
     pixels:np.ndarray, # (H,W,3) RGB, uint8 or uint16
-    model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
+    model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
 )->np.ndarray: # (4H,4W,3) of the same dtype (or the model's own scale)
     "A picture four times as large."
     if isinstance(model, nn.Module): return Upscaler(model)(pixels)
@@ -289,7 +289,7 @@ def _kept_upscaler(path, changed): return Upscaler(path)   # `changed`: a file t
 
 # %% ../../nbs/upscaling/41_engine.ipynb #cae070d0
 def measure_context(
-    net:nn.Module, # A net with `.scale`; its `.context` is not looked at
+    net:Generator, # Its own `context` is not looked at: for one that is not known yet, say 0
     pixels:np.ndarray, # (H,W,3) uint8: a real picture, more than twice as large as the context will be
     levels:float=1, # How far tiled and whole may differ anywhere, of 255
 )->int: # LR pixels
@@ -302,7 +302,7 @@ def measure_context(
 
 def _seam(net, pixels):
     "A function from context to the largest difference between the picture in four tiles and the whole one, in levels of 255."
-    net = copy.deepcopy(net)
+    net = copy.deepcopy(check_generator(net))
     net.context, side = 0, max(pixels.shape[:2])
     up, deep = Upscaler(net, tile=side, precise=True), pixels.astype(np.uint16)*257   # 16 bits show what 8 would round away
     whole = up(deep).astype(np.int32)

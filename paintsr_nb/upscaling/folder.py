@@ -23,7 +23,7 @@ from .engine import Upscaler
 def plan_outputs(
     paths, # A picture file or a folder, or a list of them; folders are searched with their subfolders
     out:str|Path, # Folder for the results; the tree of each folder is mirrored in it
-)->pd.DataFrame: # Columns `input` and `output`, both `Path`, a row a picture
+)->pd.DataFrame: # Columns `input` and `output`, both `Path`; one row per picture
     "Which file becomes which; a `ReportError` lists every name that cannot be."
     out = Path(out)
     if out.exists() and not out.is_dir(): raise NotADirectoryError(f"{out} is a file: name a folder for the results")
@@ -95,13 +95,13 @@ def upscale_file(
 def upscale_files(
     paths, # A picture file or a folder, or a list of them; folders are searched with their subfolders
     out:str|Path, # Folder for the results; the tree of each folder is mirrored in it
-    model="default", # Name of a packaged model, weight file, run folder, or an nn.Module with `.scale` and `.context`
+    model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
     overwrite:bool=False, # Make results anew that are there already?
     device:str=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
     tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
     precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     show_progress:bool=True, # Show a bar over the pictures?
-)->pd.DataFrame: # Columns file, output, status ("done", "kept" or "failed"), reason, seconds; a row a picture
+)->pd.DataFrame: # Columns file, output, status ("done", "kept" or "failed"), reason, seconds; one row per picture
     "Upscale files and folders of pictures, and report what became of each."
     plan = plan_outputs(paths, out)
     plan["kept"] = [not overwrite and output.is_file() for output in plan["output"]]
