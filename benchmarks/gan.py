@@ -27,9 +27,10 @@ from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.nets.weights import interpolated
 from paintsr_nb.picture import read_rgb8, write_picture
 from paintsr_nb.resize import enlarge, shrink
-from paintsr_nb.training.checkpoint import load_checkpoint
-from paintsr_nb.training.perceptual import perceptual_distance
-from paintsr_nb.training.recipes import Recipe, Stage, train
+from paintsr_nb.training.run import load_checkpoint
+from paintsr_nb.losses.perceptual import perceptual_distance
+from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.train import train
 from paintsr_nb.upscaling.engine import Upscaler
 
 ROOT = Path(__file__).resolve().parent/"gan"

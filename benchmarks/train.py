@@ -42,10 +42,14 @@ from paintsr_nb.data.store import Store, prepare
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.picture import write_picture
 from paintsr_nb.samples import samples
-from paintsr_nb.training.checkpoint import PositionCallback, learner_state, plain_copy
+from paintsr_nb.training.callback import PositionCallback
+from paintsr_nb.training.checkpoint import learner_state
+from paintsr_nb.training.run import plain_copy
 from paintsr_nb.training.guard import GuardCallback
-from paintsr_nb.training.learner import fastest_mode, seed_everything
-from paintsr_nb.training.recipes import Recipe, Setup, Stage, rate_of, stage_learner, stage_loss
+from paintsr_nb.nets.modes import fastest_mode
+from paintsr_nb.training.learner import seed_everything
+from paintsr_nb.training.recipes import Recipe, Stage, rate_of
+from paintsr_nb.training.train import Setup, stage_learner, stage_loss
 
 EQUAL, AGREES, WARM_UP, MEMORY_STEPS = ("fp32", "contiguous"), 0.01, 30, 300
 TARGETS = dict(cuda=0.6, amx_bf16=0.55, avx512_bf16=0.7)   # of our defaults; at equal settings 1.05 everywhere

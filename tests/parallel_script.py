@@ -21,10 +21,12 @@ from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.training import parallel as room
 from paintsr_nb.training.checkpoint import CheckpointCallback
 from paintsr_nb.training.gan import GANCallback
-from paintsr_nb.training.learner import averaged_weights, seed_everything, sr_learner
-from paintsr_nb.training.losses import SRLoss
+from paintsr_nb.training.average import averaged_weights
+from paintsr_nb.training.learner import seed_everything, sr_learner
+from paintsr_nb.losses.fidelity import SRLoss
 from paintsr_nb.training.parallel import ParallelCallback, mean_of_ranks, same_everywhere, start_parallel
-from paintsr_nb.training.recipes import Recipe, Stage, train
+from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.train import train
 
 BATCH = 4   # crops a step of all processes
 
@@ -141,7 +143,7 @@ def follow(store, run, world, stops=(), resume=False):
     "A whole run with small nets; the ranks in `stops` are asked to stop in mid-epoch of the second stage."
     original, small = CheckpointCallback.after_batch, lambda **kwargs: generators.Compact(**{"num_filters": 8, "num_blocks": 1, **kwargs})
     def after_batch(self):
-        if self.learn.training and self.about["stage"] == 1 and self.learn.position.step == 2 and int(os.environ.get("RANK", 0)) in stops: self.stop()
+        if self.learn.training and self.about["stage"] == 1 and self.learn.position.steps == 2 and int(os.environ.get("RANK", 0)) in stops: self.stop()
         original(self)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(generators.GENERATORS, "compact", small)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from paintsr_nb.nets.critics import CRITICS, make_critic
-from paintsr_nb.training.adversarial import ADVERSARIAL, PRESETS, critic_accuracy, feature_matching_loss, r1_penalty
-from paintsr_nb.training.losses import SRLoss
+from paintsr_nb.losses.adversarial import ADVERSARIAL, critic_accuracy, feature_matching_loss, r1_penalty
+from paintsr_nb.training.adversarial import PRESETS
+from paintsr_nb.losses.fidelity import SRLoss
 
 SHAPES = [(5,), (4, 1), (2, 1, 6, 7)]
 

@@ -18,8 +18,10 @@ from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.nets.generators import Compact
 from paintsr_nb.nets.weights import save_model
 from paintsr_nb.training import checkpoint, recipes
-from paintsr_nb.training.checkpoint import CheckpointCallback, RunFolder, load_checkpoint, newest_checkpoint, save_checkpoint
-from paintsr_nb.training.recipes import Recipe, Stage, train
+from paintsr_nb.training.checkpoint import CheckpointCallback
+from paintsr_nb.training.run import RunFolder, load_checkpoint, newest_checkpoint, save_checkpoint
+from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.train import train
 from test_training import assert_equal, cut_after
 
 
@@ -67,7 +69,7 @@ def test_row_03_a_resume_across_the_change_of_stage(tiny_store, tmp_path, monkey
     class Cut(Exception): pass
     original = CheckpointCallback.after_batch
     def after_batch(self):
-        if self.about["stage"] == 1 and self.learn.training and self.learn.position.step == 2: raise Cut("power")
+        if self.about["stage"] == 1 and self.learn.training and self.learn.position.steps == 2: raise Cut("power")
         original(self)
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointCallback, "after_batch", after_batch)
@@ -126,7 +128,7 @@ def test_the_best_epochs_are_kept_whole(tiny_store, tmp_path):
 def test_a_checkpoint_by_minutes(tiny_store, tmp_path, monkeypatch):
     "users.md table 2 row 2: sessions end in the middle of an epoch. With no minutes between two, every step is saved."
     saved, original = [], CheckpointCallback.save
-    monkeypatch.setattr(CheckpointCallback, "save", lambda self, name="last": (saved.append(self.learn.position.step), original(self, name)))
+    monkeypatch.setattr(CheckpointCallback, "save", lambda self, name="last": (saved.append(self.learn.position.steps), original(self, name)))
     run(replace(RECIPE, stages=RECIPE.stages[:1], accumulate=2), tiny_store, tmp_path/"run", minutes=0)
     assert {1, 2, 3, 4, 5, 6} <= set(saved)
 
@@ -154,7 +156,7 @@ def half_save(state, path, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
 def after_batch(self):
     original_batch(self)
-    if where == "epoch" and self.about["stage"] == 1 and self.learn.training and self.learn.position.step == {at}: os.kill(os.getpid(), signal.SIGKILL)
+    if where == "epoch" and self.about["stage"] == 1 and self.learn.training and self.learn.position.steps == {at}: os.kill(os.getpid(), signal.SIGKILL)
 torch.save, CheckpointCallback.after_batch = half_save, after_batch
 test_checkpoint.run(test_checkpoint.RECIPE, Store({store!r}), {folder!r})
 """
@@ -182,7 +184,7 @@ def test_row_02_a_vanished_folder_is_waited_for(tiny_store, tmp_path, monkeypatc
     folder, away = tmp_path/"run", tmp_path/"away"
     original, made = CheckpointCallback.after_batch, []
     def after_batch(self):
-        at = (self.about["stage"], self.learn.position.step) if self.learn.training else None
+        at = (self.about["stage"], self.learn.position.steps) if self.learn.training else None
         if at == (0, 2): folder.rename(away)
         if at == (1, 2): made.append(folder.exists()); away.rename(folder)
         original(self)
@@ -199,7 +201,7 @@ def test_a_folder_that_comes_back_after_the_end(tiny_store, tmp_path, monkeypatc
     folder, away = tmp_path/"run", tmp_path/"away"
     original = CheckpointCallback.after_batch
     def after_batch(self):
-        if self.learn.training and (self.about["stage"], self.learn.position.step) == (1, 6):
+        if self.learn.training and (self.about["stage"], self.learn.position.steps) == (1, 6):
             folder.rename(away)
             threading.Timer(2, lambda: away.rename(folder)).start()
         original(self)
@@ -213,7 +215,7 @@ def test_a_folder_that_stays_away_is_said(tiny_store, tmp_path, monkeypatch):
     folder = tmp_path/"run"
     original = CheckpointCallback.after_batch
     def after_batch(self):
-        if self.learn.training and (self.about["stage"], self.learn.position.step) == (1, 6): folder.rename(tmp_path/"away")
+        if self.learn.training and (self.about["stage"], self.learn.position.steps) == (1, 6): folder.rename(tmp_path/"away")
         original(self)
     monkeypatch.setattr(CheckpointCallback, "after_batch", after_batch)
     monkeypatch.setattr(recipes, "RunFolder", lambda path: RunFolder(path, minutes=0, pause=0.01))

@@ -17,10 +17,11 @@ from fastai.callback.training import GradientAccumulation, GradientClip
 from torch import nn
 
 from paintsr_nb.nets.critics import PatchCritic, UNetCritic, VGGCritic
-from paintsr_nb.training.adversarial import ADVERSARIAL
+from paintsr_nb.losses.adversarial import ADVERSARIAL
 from paintsr_nb.training.gan import GANCallback
-from paintsr_nb.training.learner import averaged_weights, own_weights, sr_learner
-from paintsr_nb.training.losses import SRLoss
+from paintsr_nb.training.average import averaged_weights, own_weights
+from paintsr_nb.training.learner import sr_learner
+from paintsr_nb.losses.fidelity import SRLoss
 from tiny import copies, fit, same, tiny_gan, tiny_learner
 
 

@@ -9,11 +9,12 @@ from paintsr_nb.nets.critics import PatchCritic
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.training import recipes
-from paintsr_nb.training.checkpoint import load_checkpoint
+from paintsr_nb.training.run import load_checkpoint
 from paintsr_nb.training.guard import GuardCallback
-from paintsr_nb.training.learner import own_weights
-from paintsr_nb.training.losses import SRLoss
-from paintsr_nb.training.recipes import Recipe, Stage, train
+from paintsr_nb.training.average import own_weights
+from paintsr_nb.losses.fidelity import SRLoss
+from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.train import train
 from tiny import copies, fit, same, tiny_gan, tiny_learner
 
 
@@ -92,7 +93,8 @@ def copies_of(state): return {name: value.clone() for name, value in state.items
 
 def test_what_is_put_back_is_the_last_good_state(tiny_store):
     "Generator, average, both optimisers and the critic are as they were when the state was taken."
-    from paintsr_nb.training.checkpoint import learner_state, plain_copy
+    from paintsr_nb.training.checkpoint import learner_state
+    from paintsr_nb.training.run import plain_copy
     from paintsr_nb.training.guard import put_back
     learn = fit(tiny_learner(tiny_store, tiny_gan(), GuardCallback()))
     learn.ema.take_back()
@@ -166,10 +168,10 @@ def test_with_accumulation_a_whole_step_is_left_out(tiny_store):
     "A NaN in the first of two batches takes the second with it, and the next step begins whole."
     gan = tiny_gan(PatchCritic(num_filters=4, norm="none"))
     learn = tiny_learner(tiny_store, Spoil([2], batch=nan_in_batch), gan, GradientAccumulation(4), GuardCallback(), n_iters=8)
-    from paintsr_nb.training.checkpoint import PositionCallback
+    from paintsr_nb.training.callback import PositionCallback
     learn.add_cb(PositionCallback(epoch_iters=4, n_iters=4, accumulate=2))
     fit(learn)
-    assert gan.n_steps == 3 and learn.position.step == 4 and learn.ema.n_steps == 3
+    assert gan.n_steps == 3 and learn.position.steps == 4 and learn.ema.n_steps == 3
 
 
 def test_fp16_that_never_fits_ends_with_advice(tiny_store):

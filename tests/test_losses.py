@@ -6,7 +6,7 @@ from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
 from paintsr_nb.training import losses
-from paintsr_nb.training.losses import SRLoss, charbonnier, l1, ms_ssim_loss, mse, ssim_loss
+from paintsr_nb.losses.fidelity import SRLoss, charbonnier, l1, ms_ssim_loss, mse, ssim_loss
 
 
 def pair(height=40, width=33, seed=0, strength=60):

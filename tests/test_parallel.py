@@ -14,7 +14,7 @@ import torch
 pytest.importorskip("accelerate")
 
 import parallel_script
-from paintsr_nb.training.checkpoint import load_checkpoint
+from paintsr_nb.training.run import load_checkpoint
 from paintsr_nb.training.parallel import start_parallel
 
 SCRIPT = Path(parallel_script.__file__)

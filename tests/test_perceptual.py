@@ -11,7 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paintsr_nb.training import perceptual as page
-from paintsr_nb.training.perceptual import PerceptualDistance, PerceptualLoss, perceptual_distance
+from paintsr_nb.losses.perceptual import PerceptualDistance, PerceptualLoss, perceptual_distance
 
 
 def weights():

@@ -18,10 +18,13 @@ from torch.nn import functional as F
 
 from paintsr_nb.data.patches import sr_dls
 from paintsr_nb.nets.weights import save_model
-from paintsr_nb.training.checkpoint import CheckpointCallback, PositionCallback
+from paintsr_nb.training.callback import PositionCallback
+from paintsr_nb.training.checkpoint import CheckpointCallback
 from paintsr_nb.training.guard import GuardCallback
-from paintsr_nb.training.learner import averaged_weights, sr_learner, to_pictures
-from paintsr_nb.training.losses import SRLoss
+from paintsr_nb.nets.tensors import to_pictures
+from paintsr_nb.training.average import averaged_weights
+from paintsr_nb.training.learner import sr_learner
+from paintsr_nb.losses.fidelity import SRLoss
 from paintsr_nb.training.recipes import RECIPES
 from tiny import copies, fit, same, tiny_gan, tiny_learner
 

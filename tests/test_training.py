@@ -19,9 +19,13 @@ from paintsr_nb.nets import generators
 from paintsr_nb.nets.critics import VGGCritic
 from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.training import recipes
-from paintsr_nb.training.checkpoint import BestCallback, CheckpointCallback, PositionCallback, RunFolder, load_checkpoint
-from paintsr_nb.training.learner import ScoreColumn, averaged_weights
-from paintsr_nb.training.recipes import Recipe, Stage, make_recipe, train
+from paintsr_nb.training.callback import PositionCallback
+from paintsr_nb.training.checkpoint import BestCallback, CheckpointCallback
+from paintsr_nb.training.run import RunFolder, load_checkpoint
+from paintsr_nb.training.average import averaged_weights
+from paintsr_nb.training.learner import ScoreColumn
+from paintsr_nb.training.recipes import Recipe, Stage, make_recipe
+from paintsr_nb.training.train import train
 from tiny import fit, same, tiny_learner
 
 BIN = Path(sys.executable).parent
@@ -50,7 +54,7 @@ def cut_after(monkeypatch, stage, step):
     "Make a run stop as by Ctrl-C after a step of a stage."
     original = CheckpointCallback.after_batch
     def after_batch(self):
-        if self.learn.training and self.about["stage"] == stage and self.learn.position.step == step: self.stopping = True
+        if self.learn.training and self.about["stage"] == stage and self.learn.position.steps == step: self.stopping = True
         original(self)
     monkeypatch.setattr(CheckpointCallback, "after_batch", after_batch)
 
@@ -99,7 +103,7 @@ def test_accident_goes_on_from_the_last_whole_checkpoint(straight, tiny_store, t
     original = CheckpointCallback.after_batch
     def after_batch(self):
         original(self)
-        if self.learn.training and self.about["stage"] == 1 and self.learn.position.step == 6: raise Cut("power")
+        if self.learn.training and self.about["stage"] == 1 and self.learn.position.steps == 6: raise Cut("power")
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointCallback, "after_batch", after_batch)
         with pytest.raises(Cut): train(TWO_STAGES, tiny_store, tmp_path/"run", device="cpu")

@@ -6,7 +6,7 @@ from paintsr_nb.nets.critics import UNetCritic
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.training.gan import GANCallback
 from paintsr_nb.training.learner import seed_everything, sr_learner
-from paintsr_nb.training.losses import SRLoss
+from paintsr_nb.losses.fidelity import SRLoss
 
 
 def tiny_learner(store, *callbacks, loss=None, n_iters=6, bs=2, net=None, seed=0, num_workers=0, lr=1e-3, **kwargs):

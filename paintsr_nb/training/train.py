@@ -24,7 +24,7 @@ from ..metrics import psnr, ssim
 from ..nets.critics import make_critic
 from ..nets.generators import make_generator
 from ..nets.modes import MODES, Mode, fastest_mode
-from ..nets.weights import load_model
+from ..nets.foreign import load_model
 from .callback import PositionCallback, SRCallback
 from .checkpoint import BestCallback, CheckpointCallback, HistoryCallback, bicubic, validation_scores
 from .gan import GANCallback
@@ -192,62 +192,6 @@ class StageBarCallback(SRCallback):
 
     def after_fit(self): self.bar.close()
 
-# %% ../../nbs/training/39_train.ipynb #3213527f
-def train(
-    recipe:Recipe, # What to do
-    store:Store|str|Path, # Prepared pictures
-    run:str|Path, # Folder of the run
-    resume:bool=False, # Go on with the run in that folder, where there is one?
-    num_workers:int=0, # Processes that cut crops
-    device:str=None, # "cpu", "cuda"; `None` is fastai's choice
-    minutes:float=10, # Longest time between two checkpoints
-    predict:bool=True, # Say what it will take before it begins?
-)->Path: # The run's folder
-    "Follow a recipe from a store to a run folder; raises `RuntimeError` where the guard had to end it."
-    parallel = start_parallel(device)
-    writes = parallel is None or parallel.is_main_process
-    setup = Setup(store if isinstance(store, Store) else Store(store), num_workers, device, parallel=parallel)
-    state = _open_run(recipe, Path(run), resume, parallel)
-    folder, say = RunFolder(run, writes=writes), partial(print, flush=True) if writes else _silent
-    seed_everything(recipe.seed)
-    net, first = _first_net(recipe), state["stage"] if state else 0
-    if parallel: _check_nets(recipe, net, parallel.device)
-    setup = replace(setup, mode=_mode(recipe, net, setup, state, predict, say))
-    rows = state["callbacks"]["history"]["rows"] if state else []
-    for index in range(first, len(recipe.stages)):
-        learn = _run_learner(recipe, index, net, setup, folder, rows=rows, minutes=minutes)
-        _follow(learn, recipe.stages[index], state if index == first else None, folder, say)
-        if learn.checkpoint.stopped: break
-        folder.write(f"checkpoints/{index}_{recipe.stages[index].name}.pt", partial(save_checkpoint, state=learn.checkpoint.take()))
-        net.load_state_dict(learn.best.weights)
-        rows = learn.history.rows
-    folder.finish()
-    return Path(run)
-
-def _follow(learn, stage, state, folder, say):
-    "Fit one stage, from its start or from a checkpoint, and say how it ended."
-    if state: learn.checkpoint.resume(state)
-    else: _score_start(learn, stage, say)
-    with stop_on_interrupt(learn.checkpoint.stop), learn.no_bar(), learn.no_logging(): learn.fit(learn.position.epochs_left)
-    folder.write("curves.png", partial(_draw_curves, learn.history.rows))
-    if learn.guard.stopped:
-        folder.finish()   # what waits for a vanished drive is not lost with the run
-        raise RuntimeError(f"stage {stage.name!r}: {learn.guard.stopped}. The best model so far is in {folder.path}")
-    if learn.checkpoint.stopped:
-        say(f"stopped in stage {stage.name!r} after {learn.position.steps} of {stage.n_iters} steps; go on with resume (--resume)")
-        return
-    best = learn.best
-    say(f"stage {stage.name!r}: best {stage.score} {best.value:.4f} at step {best.best_step:,}" + ", where it began"*(not best.best_step))
-
-def _score_start(learn, stage, say):
-    "Score the start of a stage, beside bicubic."
-    plain, scores = validation_scores(learn, bicubic), learn.best.begin()
-    say(f"stage {stage.name!r} begins: "
-        + ", ".join(f"{name} {scores[name]:.4f} (bicubic {plain[name]:.4f})" for name in scores if name != "valid_loss"))
-    learn.history.add(epoch=-1, step=0, **scores)
-
-def _silent(*_): pass   # of several processes one speaks
-
 # %% ../../nbs/training/39_train.ipynb #39f00016
 def _run_learner(recipe, index, net, setup, folder, rows, minutes):
     "The learner of one stage with everything that belongs to a run."
@@ -328,3 +272,59 @@ def _differing(found, wanted, at=""):
             for one, two in zip(was, now): yield from _differing(one, two, f"{two['name']}.")
         elif isinstance(was, dict) and isinstance(now, dict): yield from _differing(was, now, at)
         elif was != now: yield f"{at}{name} was {was!r} and is {now!r}"
+
+# %% ../../nbs/training/39_train.ipynb #3213527f
+def train(
+    recipe:Recipe, # What to do
+    store:Store|str|Path, # Prepared pictures
+    run:str|Path, # Folder of the run
+    resume:bool=False, # Go on with the run in that folder, where there is one?
+    num_workers:int=0, # Processes that cut crops
+    device:str=None, # "cpu", "cuda"; `None` is fastai's choice
+    minutes:float=10, # Longest time between two checkpoints
+    predict:bool=True, # Say what it will take before it begins?
+)->Path: # The run's folder
+    "Follow a recipe from a store to a run folder; raises `RuntimeError` where the guard had to end it."
+    parallel = start_parallel(device)
+    writes = parallel is None or parallel.is_main_process
+    setup = Setup(store if isinstance(store, Store) else Store(store), num_workers, device, parallel=parallel)
+    state = _open_run(recipe, Path(run), resume, parallel)
+    folder, say = RunFolder(run, writes=writes), partial(print, flush=True) if writes else _silent
+    seed_everything(recipe.seed)
+    net, first = _first_net(recipe), state["stage"] if state else 0
+    if parallel: _check_nets(recipe, net, parallel.device)
+    setup = replace(setup, mode=_mode(recipe, net, setup, state, predict, say))
+    rows = state["callbacks"]["history"]["rows"] if state else []
+    for index in range(first, len(recipe.stages)):
+        learn = _run_learner(recipe, index, net, setup, folder, rows=rows, minutes=minutes)
+        _follow(learn, recipe.stages[index], state if index == first else None, folder, say)
+        if learn.checkpoint.stopped: break
+        folder.write(f"checkpoints/{index}_{recipe.stages[index].name}.pt", partial(save_checkpoint, state=learn.checkpoint.take()))
+        net.load_state_dict(learn.best.weights)
+        rows = learn.history.rows
+    folder.finish()
+    return Path(run)
+
+def _follow(learn, stage, state, folder, say):
+    "Fit one stage, from its start or from a checkpoint, and say how it ended."
+    if state: learn.checkpoint.resume(state)
+    else: _score_start(learn, stage, say)
+    with stop_on_interrupt(learn.checkpoint.stop), learn.no_bar(), learn.no_logging(): learn.fit(learn.position.epochs_left)
+    folder.write("curves.png", partial(_draw_curves, learn.history.rows))
+    if learn.guard.stopped:
+        folder.finish()   # what waits for a vanished drive is not lost with the run
+        raise RuntimeError(f"stage {stage.name!r}: {learn.guard.stopped}. The best model so far is in {folder.path}")
+    if learn.checkpoint.stopped:
+        say(f"stopped in stage {stage.name!r} after {learn.position.steps} of {stage.n_iters} steps; go on with resume (--resume)")
+        return
+    best = learn.best
+    say(f"stage {stage.name!r}: best {stage.score} {best.value:.4f} at step {best.best_step:,}" + ", where it began"*(not best.best_step))
+
+def _score_start(learn, stage, say):
+    "Score the start of a stage, beside bicubic."
+    plain, scores = validation_scores(learn, bicubic), learn.best.begin()
+    say(f"stage {stage.name!r} begins: "
+        + ", ".join(f"{name} {scores[name]:.4f} (bicubic {plain[name]:.4f})" for name in scores if name != "valid_loss"))
+    learn.history.add(epoch=-1, step=0, **scores)
+
+def _silent(*_): pass   # of several processes one speaks
