@@ -25,7 +25,8 @@ from paintsr_nb.training.average import averaged_weights
 from paintsr_nb.training.learner import seed_everything, sr_learner
 from paintsr_nb.losses.fidelity import SRLoss
 from paintsr_nb.training.parallel import ParallelCallback, mean_of_ranks, same_everywhere, start_parallel
-from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.callback import SRCallback
+from paintsr_nb.training.recipes import Gan, Recipe, Stage, Terms
 from paintsr_nb.training.train import train
 
 BATCH = 4   # crops a step of all processes
@@ -64,19 +65,19 @@ def fit(learn, epochs=2):
     with learn.no_bar(), learn.no_logging(): learn.fit(epochs)
     found = dict(generator=learn.model.state_dict(), average=averaged_weights(learn), seen=sorted(learn.look.seen), wrapped=type(learn.model).__name__)
     found["history"] = dict(zip(list(learn.recorder.metric_names)[1:-1], map(float, list(learn.recorder.values[-1]))))
-    if hasattr(learn, "gan"): found |= dict(critic=learn.gan.critic.state_dict(), both=type(learn.gan.both).__name__)
+    if hasattr(learn, "gan"): found |= dict(critic=learn.gan.critic.state_dict(), judge=type(learn.gan.judge).__name__)
     return found
 
 
 def critic(**kwargs): return dict(weight=1.0, kind="relativistic_average", lr=1e-3) | kwargs
 
 
-class Stop(Callback):
+class Stop(SRCallback):
     "Stands for Ctrl-C on one process only."
     order = 100
-    def __init__(self, rank): self.mine, self.together = rank == 1, lambda value: torch.as_tensor(value)
+    def __init__(self, rank): self.mine = rank == 1
     def after_batch(self):
-        if self.learn.training and float(self.together(self.mine and self.learn.train_iter == 2)) > 0: raise CancelFitException()
+        if self.learn.training and float(self.agree(float(self.mine and self.learn.train_iter == 2))) > 0: raise CancelFitException()
 
 
 FITS = dict(
@@ -117,7 +118,7 @@ def cancelled(store, parallel, rank):
     "One process wants to stop: all do, after the same batch, and nothing stays wrapped."
     learn = learner(store, parallel, Stop(rank), gan=critic())
     with learn.no_bar(), learn.no_logging(): learn.fit(2)
-    return dict(batches=learn.train_iter, model=type(learn.model).__name__, both=type(learn.gan.both).__name__, mean=learn.gan.mean is torch.mean)
+    return dict(batches=learn.train_iter, model=type(learn.model).__name__, judge=type(learn.gan.judge).__name__, mean=learn.gan.mean is torch.mean)
 
 
 def broken(store, parallel, what):
@@ -135,7 +136,7 @@ def broken(store, parallel, what):
 
 def recipe(world):
     "Two stages, the second with a critic; the batch of all processes is the same in any world."
-    gan = Stage("gan", 7, lr=1e-3, pixel=0.1, ssim=0.1, adversarial=0.5, critic="unet", critic_filters=4, critic_lr=1e-3)
+    gan = Stage("gan", 7, lr=1e-3, loss=Terms(pixel=0.1, ssim=0.1), gan=Gan(weight=0.5, critic="unet", critic_filters=4, critic_lr=1e-3))
     return Recipe("test", (Stage("l1", 7, lr=1e-3), gan), low_size=12, bs=BATCH//world, epoch_iters=4, valid_size=16, precision="fp32")
 
 

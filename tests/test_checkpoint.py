@@ -16,11 +16,12 @@ from paintsr_nb.nets import generators
 from paintsr_nb.nets.critics import PatchCritic
 from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.nets.generators import Compact
+from paintsr_nb.nets.modes import Mode
 from paintsr_nb.nets.weights import save_model
-from paintsr_nb.training import checkpoint, recipes
+import paintsr_nb.training.train as room
 from paintsr_nb.training.checkpoint import CheckpointCallback
 from paintsr_nb.training.run import RunFolder, load_checkpoint, newest_checkpoint, save_checkpoint
-from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.recipes import Gan, Recipe, Stage
 from paintsr_nb.training.train import train
 from test_training import assert_equal, cut_after
 
@@ -31,12 +32,12 @@ def small_nets():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(generators.GENERATORS, "compact", lambda **kwargs: Compact(**{"num_filters": 8, "num_blocks": 1, **kwargs}))
-        patch.setattr(recipes, "make_critic", lambda name, num_filters: PatchCritic(num_filters=4))
+        patch.setattr(room, "make_critic", lambda name, num_filters: PatchCritic(num_filters=4))
         yield
     torch.set_num_threads(threads)
 
 
-RECIPE = Recipe("test", (Stage("l1", 6, lr=1e-3), Stage("gan", 8, lr=1e-3, adversarial=0.05, gan="hinge", feature_matching=0.05, r1=0.1)),
+RECIPE = Recipe("test", (Stage("l1", 6, lr=1e-3), Stage("gan", 8, lr=1e-3, gan=Gan(weight=0.05, kind="hinge", feature_matching=0.05, r1=0.1))),
                 low_size=12, bs=2, epoch_iters=4, valid_size=16, precision="fp32", clip=1.0)
 
 
@@ -81,11 +82,11 @@ def test_row_03_a_resume_across_the_change_of_stage(tiny_store, tmp_path, monkey
 def test_row_19_and_the_precision_is_kept(tiny_store, tmp_path, monkeypatch):
     "users.md table 2 row 19: same seed, other result. `auto` may choose anew on another day: a resumed run keeps what it began with."
     recipe = replace(RECIPE, precision="auto")
-    monkeypatch.setattr(recipes, "fastest_mode", lambda make, n: ("bf16", "contiguous", {("bf16", "contiguous"): 1.0}))
+    monkeypatch.setattr(room, "fastest_mode", lambda seconds_of, modes: (Mode("bf16", "contiguous"), {Mode("bf16", "contiguous"): 1.0}))
     with monkeypatch.context() as patch:
         cut_after(patch, 0, 3)
         run(recipe, tiny_store, tmp_path/"run")
-    monkeypatch.setattr(recipes, "fastest_mode", lambda make, n: pytest.fail("measured again"))
+    monkeypatch.setattr(room, "fastest_mode", lambda seconds_of, modes: pytest.fail("measured again"))
     run(recipe, tiny_store, tmp_path/"run", resume=True)
     state = load_checkpoint(tmp_path/"run"/"checkpoints"/"1_gan.pt")["callbacks"]["precision"]
     assert (state["precision"], state["layout"]) == ("bf16", "contiguous")
@@ -139,11 +140,11 @@ sys.path.insert(0, {tests!r})
 import torch
 torch.set_num_threads(1)
 from paintsr_nb.data.store import Store
-from paintsr_nb.training import checkpoint, recipes
+import paintsr_nb.training.train as room
 from paintsr_nb.training.checkpoint import CheckpointCallback
 import test_checkpoint
 test_checkpoint.generators.GENERATORS["compact"] = lambda **kwargs: test_checkpoint.Compact(**{{"num_filters": 8, "num_blocks": 1, **kwargs}})
-recipes.make_critic = lambda name, num_filters: test_checkpoint.PatchCritic(num_filters=4)
+room.make_critic = lambda name, num_filters: test_checkpoint.PatchCritic(num_filters=4)
 where, original_save, original_batch = {where!r}, torch.save, CheckpointCallback.after_batch
 saves = 0
 def half_save(state, path, *rest):
@@ -206,7 +207,7 @@ def test_a_folder_that_comes_back_after_the_end(tiny_store, tmp_path, monkeypatc
             threading.Timer(2, lambda: away.rename(folder)).start()
         original(self)
     monkeypatch.setattr(CheckpointCallback, "after_batch", after_batch)
-    monkeypatch.setattr(recipes, "RunFolder", lambda path: RunFolder(path, pause=0.1))
+    monkeypatch.setattr(room, "RunFolder", lambda path, writes: RunFolder(path, pause=0.1))
     run(RECIPE, tiny_store, folder)
     assert (folder/"checkpoints"/"1_gan.pt").is_file() and len(pd.read_csv(folder/"history.csv")) == 6
 
@@ -218,7 +219,7 @@ def test_a_folder_that_stays_away_is_said(tiny_store, tmp_path, monkeypatch):
         if self.learn.training and (self.about["stage"], self.learn.position.steps) == (1, 6): folder.rename(tmp_path/"away")
         original(self)
     monkeypatch.setattr(CheckpointCallback, "after_batch", after_batch)
-    monkeypatch.setattr(recipes, "RunFolder", lambda path: RunFolder(path, minutes=0, pause=0.01))
+    monkeypatch.setattr(room, "RunFolder", lambda path, writes: RunFolder(path, minutes=0, pause=0.01))
     with pytest.raises(OSError, match="copy them there and resume") as error: run(RECIPE, tiny_store, folder)
     place = Path(str(error.value).split(" are in ")[1].split(",")[0])
     assert load_model(place/"model.safetensors") and (place/"checkpoints"/"1_gan.pt").is_file() and not folder.exists()

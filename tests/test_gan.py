@@ -121,14 +121,14 @@ def test_the_gradient_is_that_of_the_formula(tiny_store):
     def generator_step(learn):
         net, critic, high = kept["net"], copy.deepcopy(kept["critic"]), learn.y
         sr = net(learn.x).float()
-        real, made = critic(high), critic(sr)
-        loss = (sr - high).abs().mean() + 0.1*(bce(real.detach() - made.mean(), 0.0) + bce(made - real.detach().mean(), 1.0))/2
+        real, fake = critic(high), critic(sr)
+        loss = (sr - high).abs().mean() + 0.1*(bce(real.detach() - fake.mean(), 0.0) + bce(fake - real.detach().mean(), 1.0))/2
         for parameter, wanted in zip(learn.model.parameters(), torch.autograd.grad(loss, list(net.parameters()))):
             torch.testing.assert_close(parameter.grad, wanted, rtol=1e-4, atol=1e-7)
     def critic_step(learn):
         with torch.no_grad(): sr = kept["net"](learn.x).float()
-        real, made = kept["critic"](learn.y), kept["critic"](sr)
-        ((bce(real - made.mean(), 1.0) + bce(made - real.mean(), 0.0))/2).backward()
+        real, fake = kept["critic"](learn.y), kept["critic"](sr)
+        ((bce(real - fake.mean(), 1.0) + bce(fake - real.mean(), 0.0))/2).backward()
         norm = torch.cat([parameter.grad.flatten() for parameter in kept["critic"].parameters()]).norm().item()
         assert float(learn.gan.numbers["critic_norm"]) == pytest.approx(norm, rel=1e-4)
     probes = [probe(gan.order - 1, before_batch=begin), probe(gan.order, before_step=generator_step), probe(gan.order + 1, after_batch=critic_step)]
@@ -230,15 +230,15 @@ def test_mixed_precision_is_mixed(tiny_store):
         gan.critic.conv8.register_forward_hook(lambda module, given, made: seen.update(critic=made.dtype))
         fit(learn)
         assert seen == dict(generator=dtype, critic=dtype)
-        assert learn.precision.scaler.is_enabled() == gan.critic_scaler.is_enabled() == (precision == "fp16")
-        assert learn.precision.scaler is not gan.critic_scaler
+        assert learn.precision.scaler.is_enabled() == gan.loss_scale.scaler.is_enabled() == (precision == "fp16")
+        assert learn.precision.scaler is not gan.loss_scale.scaler
 
 
 def test_fp16_leaves_out_a_step_that_overflows(tiny_store):
     "A scale far too large: steps are left out and the scale falls, for each net by itself, until the gradient fits."
     gan = tiny_gan()
     learn = tiny_learner(tiny_store, gan, precision="fp16", n_iters=3, metrics=[])   # which NaN would stop before it is seen here
-    learn.precision.pending = dict(scale=2.0**60, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000, _growth_tracker=0)
+    learn.precision.loss_scale.load_state_dict(dict(scale=2.0**60, growth_factor=2.0, backoff_factor=0.5, growth_interval=2000, _growth_tracker=0))
     before, critic_before = copies(learn.model), copies(gan.critic)
     fit(learn)
     assert same(before, own_weights(learn)) and learn.precision.scaler.get_scale() == 2.0**57

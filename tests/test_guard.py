@@ -8,7 +8,7 @@ from torch import nn
 from paintsr_nb.nets.critics import PatchCritic
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.nets.foreign import load_model
-from paintsr_nb.training import recipes
+import paintsr_nb.training.train as room
 from paintsr_nb.training.run import load_checkpoint
 from paintsr_nb.training.guard import GuardCallback
 from paintsr_nb.training.average import own_weights
@@ -84,7 +84,7 @@ def test_row_04_the_second_puts_both_nets_back_at_half_the_rate(tiny_store, caps
     learn = fit(tiny_learner(tiny_store, Spoil([5, 6], batch=nan_in_batch), gan, guard, Rates(), Look(), n_iters=8), lr=1e-3)
     assert guard.n_rollbacks == 1 and "both nets are put back" in capsys.readouterr().out
     assert rates[0] == pytest.approx((1e-3, 1e-3)) and rates[-1] == pytest.approx((0.5e-3, 0.5e-3))
-    assert learn.opt.hypers[-1]["lr"] == pytest.approx(1e-3)   # the schedule's own rate is left as it is
+    assert (learn.schedule.factor, learn.schedule.critic_factor) == (0.5, 1.0)
     assert finite(learn)
 
 
@@ -95,14 +95,13 @@ def test_what_is_put_back_is_the_last_good_state(tiny_store):
     "Generator, average, both optimisers and the critic are as they were when the state was taken."
     from paintsr_nb.training.checkpoint import learner_state
     from paintsr_nb.training.run import plain_copy
-    from paintsr_nb.training.guard import put_back
     learn = fit(tiny_learner(tiny_store, tiny_gan(), GuardCallback()))
     learn.ema.take_back()
-    before = plain_copy(learner_state(learn))
+    before = learn.guard.good = plain_copy(learner_state(learn, back=True))
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
     learn.ema.take_back()
-    put_back(learn, before)
-    after = plain_copy(learner_state(learn))
+    learn.guard._put_back()
+    after = plain_copy(learner_state(learn, back=True))
     for part in ("generator",): assert same(before[part], after[part])
     for name in ("ema", "gan"): assert_equal(before["callbacks"][name], after["callbacks"][name])
     assert_equal(before["optimiser"]["state"], after["optimiser"]["state"])
@@ -140,8 +139,8 @@ class Oracle(nn.Module):
         super().__init__()
         self.sign, self.scale = sign, nn.Parameter(torch.ones(1))
     def forward(self, x):
-        made = (x[:, 0, 0, 0] != 0.123).float()[:, None]
-        return self.sign*(1 - 2*made)*5*self.scale.abs().clamp_min(0.1)
+        fake = (x[:, 0, 0, 0] != 0.123).float()[:, None]
+        return self.sign*(1 - 2*fake)*5*self.scale.abs().clamp_min(0.1)
 
 
 def mark_real(learn): learn.yb[0][:, 0, 0, 0] = 0.123
@@ -155,7 +154,7 @@ def test_row_05_a_critic_that_is_always_right_or_wrong_is_slowed(tiny_store, cap
     said = capsys.readouterr().out
     assert f"the critic has been {word} every time for 4 steps" in said          # the warning
     assert f"the critic has been {word} every time for 8 steps; both nets are put back" in said and "the critic's rate is now 0.5" in said
-    assert learn.guard.critic_rate == 0.5 and learn.guard.rate == 1.0
+    assert (learn.schedule.factor, learn.schedule.critic_factor) == (1.0, 0.5)
 
 
 def test_it_ends_with_advice_and_the_last_good_weights(tiny_store, capsys):
@@ -182,21 +181,21 @@ def test_fp16_that_never_fits_ends_with_advice(tiny_store):
 
 def test_row_04_a_run_never_overwrites_good_weights(tiny_store, tmp_path, monkeypatch):
     "The run ends with an error; model, history and checkpoint are those of the good epoch, and the run can go on."
-    monkeypatch.setattr(recipes, "make_generator", lambda arch: make_generator(arch, num_filters=8, num_blocks=1))
-    original = recipes.stage_learner
+    monkeypatch.setattr(room, "make_generator", lambda arch: make_generator(arch, num_filters=8, num_blocks=1))
+    original = room.stage_learner
     spoils = []
     def spoiled(*args, **kwargs):
         learn = original(*args, **kwargs)
         if hasattr(learn, "checkpoint"): learn.add_cbs([spoil() for spoil in spoils])
         return learn
-    monkeypatch.setattr(recipes, "stage_learner", spoiled)
+    monkeypatch.setattr(room, "stage_learner", spoiled)
     spoils.append(lambda: Spoil(range(6, 100), batch=nan_in_batch))
     recipe = Recipe("test", (Stage("l1", 40, lr=1e-3),), low_size=12, bs=2, epoch_iters=5, valid_size=16, precision="fp32")
     with pytest.raises(RuntimeError, match="The best model so far is in"): train(recipe, tiny_store, tmp_path/"run", device="cpu", predict=False)
     net = load_model(tmp_path/"run")
     assert all(value.isfinite().all() for value in net.state_dict().values()) and net.card["step"] in (0, 5)
     state = load_checkpoint(tmp_path/"run"/"checkpoints"/"last.pt")
-    assert all(value.isfinite().all() for value in state["generator"].values()) and state["callbacks"]["position"]["step"] in (5, 10)
+    assert all(value.isfinite().all() for value in state["generator"].values()) and state["callbacks"]["position"]["steps"] in (5, 10)
     spoils.clear()
     train(recipe, tiny_store, tmp_path/"run", resume=True, device="cpu")
     assert load_model(tmp_path/"run").card["valid"]["ssim"] >= net.card["valid"]["ssim"]

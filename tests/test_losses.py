@@ -5,8 +5,9 @@ import torch
 from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
-from paintsr_nb.training import losses
+from paintsr_nb.losses import fidelity
 from paintsr_nb.losses.fidelity import SRLoss, charbonnier, l1, ms_ssim_loss, mse, ssim_loss
+from paintsr_nb.losses.perceptual import PerceptualLoss
 
 
 def pair(height=40, width=33, seed=0, strength=60):
@@ -108,7 +109,7 @@ def test_similarity_is_computed_in_float32_and_a_picture_at_a_time(loss):
 
 
 def test_windows_kept_from_inference_serve_training():
-    losses._window_matrix.cache_clear()
+    fidelity._window_matrix.cache_clear()
     sr, high = two_pairs()
     with torch.inference_mode(): ssim_loss(sr, high)
     sr.requires_grad_()
@@ -121,7 +122,7 @@ def test_windows_kept_from_inference_serve_training():
 def test_parts_sum_and_gradient_reaches_the_picture():
     sr, high = (batch(side) for side in pair(176, 176))
     sr.requires_grad_()
-    loss = SRLoss(pixel=0.5, ssim=0.3, ms_ssim=0.2, perceptual=0.1, pixel_kind="charbonnier", net="vgg16", layers=dict(conv2_2=1.0))
+    loss = SRLoss(pixel=0.5, ssim=0.3, ms_ssim=0.2, perceptual=0.1, pixel_kind="charbonnier", features=PerceptualLoss("vgg16", dict(conv2_2=1.0)))
     total = loss(sr, high)
     total.backward()
     assert total.item() == pytest.approx(sum(float(value)*weight for value, weight in loss.parts.values()), rel=1e-6)
@@ -141,14 +142,14 @@ def test_each_term_is_the_function_of_its_name():
     for name, function in dict(ssim=ssim_loss, ms_ssim=ms_ssim_loss).items():
         loss = SRLoss(pixel=0, **{name: 0.7})
         assert loss(sr, high).item() == pytest.approx(0.7*function(sr, high).item()) and loss.weights == {f"{name}_loss": 0.7}
-    layers = dict(conv1_2=0.5, relu2_2=2.0)
-    loss = SRLoss(pixel=0, perceptual=0.7, net="vgg16", layers=layers, criterion="mse")
-    assert loss(sr, high).item() == pytest.approx(0.7*losses.PerceptualLoss("vgg16", layers, "mse")(sr, high).item())
+    features = PerceptualLoss("vgg16", dict(conv1_2=0.5, relu2_2=2.0), "mse")
+    loss = SRLoss(pixel=0, perceptual=0.7, features=features)
+    assert loss(sr, high).item() == pytest.approx(0.7*features(sr, high).item())
 
 
 def test_one_value_a_picture_leaves_the_parts_alone():
     sr, high = two_pairs(176, 176)
-    loss = SRLoss(1.0, ssim=0.5, ms_ssim=0.5, perceptual=0.01, net="vgg16", layers=dict(conv1_2=1.0))
+    loss = SRLoss(1.0, ssim=0.5, ms_ssim=0.5, perceptual=0.01, features=PerceptualLoss("vgg16", dict(conv1_2=1.0)))
     wanted = [loss(sr[index:index + 1], high[index:index + 1]).item() for index in range(2)]
     whole, parts = loss(sr, high).item(), loss.parts
     assert loss(sr, high, reduction="none").tolist() == pytest.approx(wanted, rel=1e-5) and loss.parts is parts
@@ -175,7 +176,7 @@ def test_fastai_asks_for_one_value_a_picture():
 
 def test_under_autocast_pixels_stay_exact_and_features_do_not():
     sr, high = two_pairs()
-    loss = SRLoss(1.0, ssim=0.5, perceptual=0.01, net="vgg16", layers=dict(conv2_2=1.0))
+    loss = SRLoss(1.0, ssim=0.5, perceptual=0.01, features=PerceptualLoss("vgg16", dict(conv2_2=1.0)))
     loss(sr, high)
     exact = {name: value.item() for name, (value, _) in loss.parts.items()}
     with torch.autocast("cpu", torch.bfloat16): total = loss(sr, high)
@@ -199,5 +200,5 @@ def test_impossible_weights(weights):
 
 def test_wrong_names_and_sizes():
     with pytest.raises(ValueError, match="choose 'l1', 'charbonnier' or 'mse'"): SRLoss(pixel_kind="l2")
-    with pytest.raises(ValueError, match="no criterion 'huber'"): SRLoss(perceptual=1, net="vgg16", criterion="huber")
+    with pytest.raises(ValueError, match="pass features=PerceptualLoss"): SRLoss(perceptual=1)
     with pytest.raises(ValueError, match="check the net's scale"): SRLoss()(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 32, 32))

@@ -100,12 +100,12 @@ def test_the_history_speaks_of_the_whole_batch(quick, alone):
 def test_others_see_the_bare_net_and_nothing_stays_wrapped(quick):
     for rank in quick:
         assert rank["gan"]["seen"] == ["Compact"]
-        assert (rank["gan"]["wrapped"], rank["gan"]["both"]) == ("Compact", "Both")
+        assert (rank["gan"]["wrapped"], rank["gan"]["judge"]) == ("Compact", "Both")
         assert not [name for net in ("generator", "average", "critic") for name in rank["gan"][net] if name.startswith("module.")]
 
 
 def test_when_one_process_stops_all_do(quick):
-    for rank in quick: assert rank["cancelled"] == dict(batches=2, model="Compact", both="Both", mean=True)
+    for rank in quick: assert rank["cancelled"] == dict(batches=2, model="Compact", judge="Both", mean=True)
 
 
 def test_batch_norm_on_a_cpu_is_refused_with_the_way_out(quick):

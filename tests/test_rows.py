@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from paintsr_nb.training.average import averaged_weights
 from paintsr_nb.training.learner import sr_learner
 from paintsr_nb.losses.fidelity import SRLoss
 from paintsr_nb.training.recipes import RECIPES
+from paintsr_nb.training.train import stage_loss
 from tiny import copies, fit, same, tiny_gan, tiny_learner
 
 
@@ -60,14 +62,26 @@ def test_row_10_raw_value_weight_and_share_of_every_part(tiny_store):
     assert row["train_loss"] == pytest.approx(total, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["srgan", "esrgan", "realesrgan", "seed", "score"])
-def test_row_10_presets_are_named_after_their_source(name):
-    "The weights as the papers print them; the recipe takes them from the preset."
-    from paintsr_nb.training.adversarial import PRESETS
-    printed = dict(srgan=(0.0, 1/12.75**2, 1e-3), esrgan=(1e-2, 1.0, 5e-3), realesrgan=(1.0, 1.0, 0.1), seed=(1e-2, 1.0, 5e-3), score=(1.0, 0.0, 0.0))[name]
+@pytest.mark.parametrize("name,pixel,perceptual,layers,weight,kind", [
+    ("srgan", 0.0, 1/12.75**2, {"relu5_4"}, 1e-3, "vanilla"),
+    ("esrgan", 1e-2, 1.0, {"conv5_4"}, 5e-3, "relativistic_average"),
+    ("realesrgan", 1.0, 1.0, {"conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4"}, 0.1, "vanilla"),
+    ("hackathon2020", 1e-2, 1.0, {"conv5_4"}, 5e-3, "relativistic_average"),
+])
+def test_row_10_recipes_have_the_weights_of_their_source(name, pixel, perceptual, layers, weight, kind):
+    "As the papers print them; no recipe hides a term."
     last = RECIPES[name].stages[-1]
-    assert (last.pixel, last.perceptual, last.adversarial) == pytest.approx(printed, rel=0.03)
-    assert PRESETS[name]["loss"].items() <= {key: getattr(last, key) for key in PRESETS[name]["loss"]}.items()
+    assert (last.loss.pixel, last.loss.perceptual, last.gan.weight) == pytest.approx((pixel, perceptual, weight), rel=0.03)
+    assert set(last.loss.layers) == layers and last.gan.kind == kind and not last.loss.ssim
+
+
+@pytest.mark.filterwarnings("ignore:vgg16 lacks layers")
+@pytest.mark.parametrize("name", RECIPES)
+def test_row_10_every_recipe_has_a_loss_to_train_with(name):
+    for stage in RECIPES[name].stages:
+        sr, high = torch.rand(2, 3, 32, 32, requires_grad=True), torch.rand(2, 3, 32, 32)
+        stage_loss(replace(stage.loss, net="vgg16"))(sr, high).backward()
+        assert torch.isfinite(sr.grad).all() and sr.grad.abs().sum() > 0
 
 
 class Enlarge(nn.Module):

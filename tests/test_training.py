@@ -18,13 +18,13 @@ from paintsr_nb.data.patches import sr_dls
 from paintsr_nb.nets import generators
 from paintsr_nb.nets.critics import VGGCritic
 from paintsr_nb.nets.foreign import load_model
-from paintsr_nb.training import recipes
+import paintsr_nb.training.train as room
 from paintsr_nb.training.callback import PositionCallback
-from paintsr_nb.training.checkpoint import BestCallback, CheckpointCallback
+from paintsr_nb.training.checkpoint import BestCallback, CheckpointCallback, HistoryCallback
 from paintsr_nb.training.run import RunFolder, load_checkpoint
 from paintsr_nb.training.average import averaged_weights
 from paintsr_nb.training.learner import ScoreColumn
-from paintsr_nb.training.recipes import Recipe, Stage, make_recipe
+from paintsr_nb.training.recipes import Gan, Recipe, Stage, Terms, make_recipe, recipe_from_json
 from paintsr_nb.training.train import train
 from tiny import fit, same, tiny_learner
 
@@ -38,12 +38,12 @@ def small_nets():
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(generators.GENERATORS, "compact", lambda **kwargs: generators.Compact(**{"num_filters": 8, "num_blocks": 1, **kwargs}))
-        patch.setattr(recipes, "make_critic", lambda name, num_filters: VGGCritic(num_filters=4))
+        patch.setattr(room, "make_critic", lambda name, num_filters: VGGCritic(num_filters=4))
         yield
     torch.set_num_threads(threads)
 
 
-TWO_STAGES = Recipe("test", (Stage("l1", 7, lr=1e-3), Stage("gan", 7, lr=1e-3, pixel=1.0, ssim=0.1, adversarial=0.05)),
+TWO_STAGES = Recipe("test", (Stage("l1", 7, lr=1e-3), Stage("gan", 7, lr=1e-3, loss=Terms(ssim=0.1), gan=Gan(weight=0.05))),
                     low_size=12, bs=2, epoch_iters=4, valid_size=16, precision="fp32")
 
 
@@ -107,7 +107,7 @@ def test_accident_goes_on_from_the_last_whole_checkpoint(straight, tiny_store, t
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointCallback, "after_batch", after_batch)
         with pytest.raises(Cut): train(TWO_STAGES, tiny_store, tmp_path/"run", device="cpu")
-    assert load_checkpoint(tmp_path/"run"/"checkpoints"/"last.pt")["callbacks"]["position"]["step"] == 4
+    assert load_checkpoint(tmp_path/"run"/"checkpoints"/"last.pt")["callbacks"]["position"]["steps"] == 4
     train(TWO_STAGES, tiny_store, tmp_path/"run", resume=True, device="cpu")
     assert_same_run(straight, tmp_path/"run")
 
@@ -127,7 +127,7 @@ def test_runs_are_never_mixed(straight, tiny_store):
 def test_run_folder_holds_what_the_plan_says(straight):
     for name in ("recipe.json", "history.csv", "model.safetensors", "curves.png", "checkpoints/last.pt", "preview/0_l1_epoch_0000.png", "preview/1_gan_epoch_0000.png"):
         assert (straight/name).is_file(), name
-    assert recipes.recipe_from_json(straight/"recipe.json") == TWO_STAGES
+    assert recipe_from_json(straight/"recipe.json") == TWO_STAGES
     card = load_model(straight).card
     assert card["recipe"] == "test" and card["stage"] == "gan" and 0 < card["valid"]["ssim"] <= 1
     history = pd.read_csv(straight/"history.csv")
@@ -158,18 +158,18 @@ def test_the_best_is_the_best_of_all_that_was_scored(tiny_store, tmp_path, score
         order = BestCallback.order + 1
         def after_epoch(self): states.append(averaged_weights(self.learn))
     judge = BestCallback(RunFolder(tmp_path), {}, score)
-    learn = tiny_learner(tiny_store, judge, States(), PositionCallback(2, 6), metrics=[ScoreColumn(score, lambda *_: next(scores))])
+    learn = tiny_learner(tiny_store, judge, States(), PositionCallback(2, 6), HistoryCallback(tmp_path), metrics=[ScoreColumn(score, lambda *_: next(scores))])
     states.append(averaged_weights(learn))
     judge.begin()
     fit(learn, 3)
-    assert judge.value == told[best] and judge.step == 2*best and next(scores, None) is None
+    assert judge.value == told[best] and judge.best_step == 2*best and next(scores, None) is None
     assert same(judge.weights, states[best]) and same(load_model(tmp_path).state_dict(), states[best])
 
 
 def test_a_resumed_run_remembers_its_best(tiny_store, tmp_path, monkeypatch):
     "The best epoch lies before the cut, by scores that are told: bicubic's, the start's, and those of three epochs."
     told, run = iter((0.1, 0.5, 0.9, 0.6, 0.7)), tmp_path/"run"
-    monkeypatch.setattr(recipes, "ssim", lambda *_: next(told))
+    monkeypatch.setattr(room, "ssim", lambda *_: next(told))
     recipe = replace(TWO_STAGES, stages=(Stage("l1", 12, lr=1e-3),))
     with monkeypatch.context() as patch:
         cut_after(patch, 0, 6)
@@ -214,11 +214,11 @@ def test_command_ctrl_c_kill_and_resume(tiny_store, tmp_path):
     first.send_signal(signal.SIGINT)
     stdout, stderr = first.communicate(timeout=240)
     assert first.returncode == 0 and "go on with resume" in stdout, stderr
-    stopped = load_checkpoint(last)["callbacks"]["position"]["step"]
+    stopped = load_checkpoint(last)["callbacks"]["position"]["steps"]
     assert 5 <= stopped < 60
 
     second = subprocess.Popen(command(tiny_store, out, "--n_iters", "60", "--resume"), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: load_checkpoint(last)["callbacks"]["position"]["step"] > stopped, second)
+    wait_for(lambda: load_checkpoint(last)["callbacks"]["position"]["steps"] > stopped, second)
     second.kill()
     second.communicate()
     assert not list(out.rglob("*.tmp")) or load_checkpoint(last)   # whatever a kill leaves, the checkpoint is whole
