@@ -51,4 +51,4 @@ def tiny_store(tmp_path_factory):
     painting, = samples("dahlia")
     for number, (top, left) in enumerate([(300, 300), (900, 1200), (1500, 600)]):
         write_picture(folder/"high"/f"{number}.png", np.ascontiguousarray(painting.high[top:top+160, left:left+176]))
-    return prepare(folder/"store", high=folder/"high", valid=0.34, n_workers=1)
+    return prepare(folder/"store", high=folder/"high", valid=0.34, num_workers=1).store
