@@ -60,7 +60,7 @@ def small_store(folder):
     for sample in samples():
         top, left = ((side - 512)//2 for side in sample.high.shape[:2])
         write_picture(folder/"high"/f"{sample.id}.png", sample.high[top:top + 512, left:left + 512])
-    return prepare(folder/"store", high=folder/"high", n_workers=1)
+    return prepare(folder/"store", high=folder/"high", num_workers=1).store
 
 
 def now(device):

@@ -12,6 +12,8 @@ from .resize import *
 from .metrics import *
 from .figures import *
 from .samples import *
+from .painter import *
+from .data.sources import *
 from .data.pairs import *
 from .data.store import *
 from .data.patches import *

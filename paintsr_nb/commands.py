@@ -7,7 +7,7 @@ __all__ = ['command', 'paintsr_prepare', 'paintsr_train', 'paintsr_upscale', 'pa
            'paintsr_demo']
 
 # %% ../nbs/90_commands.ipynb #7e0ab95d
-import json, os, sys
+import json, os, sys, warnings
 from functools import wraps
 from typing import Annotated
 
@@ -23,6 +23,7 @@ def command(
         if args or kwargs: return func(*args, **kwargs)
         sys.argv[1:] = [_hyphens(word) for word in sys.argv[1:]]
         given, named, _ = parse_cli(func, pos=["raw"])
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)   # fastai's own code
         try: sys.exit(func(*given, **named))
         except (ValueError, OSError, RuntimeError, ImportError) as error: sys.exit(f"error: {error}")
         except KeyboardInterrupt: sys.exit("interrupted")
@@ -46,14 +47,14 @@ def paintsr_prepare(
     prune:bool=False, # Take pictures out of the store that are not in this input?
     valid:float=None, # Share of the pictures kept for validation; 0.1 in a new store
     seed:int=None, # Another seed gives another split; 42 in a new store
-    n_workers:int=None, # Processes; all cores where it is not given
+    num_workers:int=None, # Processes; all cores where it is not given
 ):
     "Check every picture and decode them into a store to train from; bad ones are listed before anything is written."
     from paintsr_nb.data.store import prepare
     folders = high[0] if high and len(high) == 1 else high
-    store = prepare(out, raw, low, folders, skip_bad, halve, prune, valid, seed, n_workers)
-    for file, problem in zip(store.skipped["file"], store.skipped["problem"]): print(f"left out: {file}: {problem}")
-    print(store.summary)
+    report = prepare(out, raw, low, folders, skip_bad, halve, prune, valid, seed, num_workers)
+    for file, problem in zip(report.skipped["file"], report.skipped["problem"]): print(f"left out: {file}: {problem}")
+    print(report)
 
 # %% ../nbs/90_commands.ipynb #f7f2dffd
 @command

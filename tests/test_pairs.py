@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from paintsr_nb.core import PictureError, picture_id
-from paintsr_nb.data.pairs import find_pairs, read_pair, real_file, split_pairs
+from paintsr_nb.data.pairs import find_pairs, read_pair, split_pairs
+from paintsr_nb.data.sources import real_file
 from paintsr_nb.resize import shrink
 
 
@@ -89,7 +90,7 @@ FORMS = dict(
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_the_raw_tree(form, tmp_path):
-    pairs, problems = find_pairs(fill(tmp_path/"raw", FORMS[form]), n_workers=1)
+    pairs, problems = find_pairs(fill(tmp_path/"raw", FORMS[form]), num_workers=1)
     assert problems.values.tolist() == []
     assert list(pairs.id) == [*TRAIN, *TEST]
     assert [bool(high) for high in pairs.high] == [True, True, False, False]
@@ -100,7 +101,7 @@ def test_every_form_of_the_raw_tree(form, tmp_path):
 def test_the_whole_tree_as_one_zip(form, tmp_path):
     archive = tmp_path/"everything.Zip"
     archive.write_bytes(zipped(FORMS[form]))
-    pairs, problems = find_pairs(archive, n_workers=1)
+    pairs, problems = find_pairs(archive, num_workers=1)
     assert (len(problems), list(pairs.id)) == (0, [*TRAIN, *TEST])
     low, high = read_pair(pairs.low[0], pairs.high[0])
     assert np.array_equal(low, np.array(Image.open(io.BytesIO(LOW)))) and np.array_equal(high, np.array(Image.open(io.BytesIO(HIGH))))
@@ -109,24 +110,24 @@ def test_the_whole_tree_as_one_zip(form, tmp_path):
 @pytest.mark.parametrize("kept, ids", [("Training", TRAIN), ("Test", TEST), ("Part2", ["0002"])])
 def test_any_part_may_be_absent(kept, ids, tmp_path):
     tree = {path: content for path, content in FORMS["both_levels"].items() if kept in path}
-    pairs, problems = find_pairs(fill(tmp_path/"raw", tree), n_workers=1)
+    pairs, problems = find_pairs(fill(tmp_path/"raw", tree), num_workers=1)
     assert (list(pairs.id), len(problems)) == (ids, 0)
 
 
 def test_a_part_may_be_named_itself(tmp_path):
     fill(tmp_path, FORMS["inner_level"])
-    assert list(find_pairs(tmp_path/"TestSet", n_workers=1)[0].id) == TEST
-    assert list(find_pairs(tmp_path/"TrainingSetPart1", n_workers=1)[0].id) == ["0001"]
+    assert list(find_pairs(tmp_path/"TestSet", num_workers=1)[0].id) == TEST
+    assert list(find_pairs(tmp_path/"TrainingSetPart1", num_workers=1)[0].id) == ["0001"]
 
 
 def test_forms_give_the_same_hashes(tmp_path):
-    hashes = {tuple(find_pairs(fill(tmp_path/form, FORMS[form]), n_workers=1)[0].hash) for form in ("both_levels", "zipped_parts", "lr_hr")}
+    hashes = {tuple(find_pairs(fill(tmp_path/form, FORMS[form]), num_workers=1)[0].hash) for form in ("both_levels", "zipped_parts", "lr_hr")}
     assert len(hashes) == 1
 
 
 def faults(tmp_path, tree, **kwargs):
     "Name of file -> problem, and the ids that are left."
-    pairs, problems = find_pairs(fill(tmp_path/"raw", tree), n_workers=1, **kwargs)
+    pairs, problems = find_pairs(fill(tmp_path/"raw", tree), num_workers=1, **kwargs)
     return {Path(file).name: problem for file, problem in zip(problems.file, problems.problem)}, list(pairs.id)
 
 
@@ -160,7 +161,7 @@ def test_every_fault_is_listed_by_name(tree, name, told, tmp_path):
 
 def test_one_id_in_two_parts_names_all_files(tmp_path):
     tree = {**GOOD, **part("TrainingSetPart1/", "0005"), **part("TrainingSetPart2/", "0005"), **test_set("TestSet/", "0001")}
-    pairs, problems = find_pairs(fill(tmp_path, tree), n_workers=1)
+    pairs, problems = find_pairs(fill(tmp_path, tree), num_workers=1)
     assert len(pairs) == 0
     assert sorted(picture_id(file) for file in problems.file) == ["0001"]*2 + ["0005"]*4
     for file, problem in zip(problems.file, problems.problem):
@@ -183,13 +184,13 @@ def test_a_zip_whose_unpacked_file_differs(tmp_path):
 
 def test_one_stem_with_two_suffixes(tmp_path):
     fill(tmp_path, {"boat.png": HIGH, "boat.bmp": HIGH, "barn.png": HIGH})
-    pairs, problems = find_pairs(high=tmp_path, n_workers=1)
+    pairs, problems = find_pairs(high=tmp_path, num_workers=1)
     assert (list(pairs.id), sorted(Path(file).name for file in problems.file)) == (["barn"], ["boat.bmp", "boat.png"])
 
 
 def test_ids_that_differ_by_case_alone(tmp_path):
     fill(tmp_path, {"one/Boat.png": HIGH, "two/boat.png": HIGH})
-    pairs, problems = find_pairs(high=[tmp_path/"one", tmp_path/"two"], n_workers=1)
+    pairs, problems = find_pairs(high=[tmp_path/"one", tmp_path/"two"], num_workers=1)
     assert (len(pairs), len(problems)) == (0, 2)
 
 
@@ -231,7 +232,7 @@ def test_a_zip_writes_nowhere_and_leaves_nothing(tmp_path):
 
 
 def test_a_zip_that_would_unpack_to_too_much(tmp_path, monkeypatch):
-    import paintsr_nb.data.pairs as room
+    import paintsr_nb.data.sources as room
     monkeypatch.setattr(room, "_too_large", 100)
     listed, _ = faults(tmp_path, {"Part1.zip": zipped(GOOD)})
     assert len(listed) == 2 and all("leave it out" in problem for problem in listed.values())
@@ -239,20 +240,20 @@ def test_a_zip_that_would_unpack_to_too_much(tmp_path, monkeypatch):
 
 def test_low_and_high_folders(tmp_path):
     fill(tmp_path, {"lr/my.boat.png": LOW, "hr/my.boat.tif": HIGH, "lr/0801x4.png": LOW, "hr/0801.png": HIGH, "lr/barnx4.png": LOW, "hr/barnx4.png": HIGH})
-    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", n_workers=1)
+    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", num_workers=1)
     assert (list(pairs.id), len(problems)) == (["0801", "barnx4", "my.boat"], 0)
 
 
 def test_x4_at_the_end_of_a_name_is_dropped_only_where_that_is_safe(tmp_path):
     fill(tmp_path, {"lr/boatx4.png": LOW, "lr/boat.png": png(6, 6, 1), "hr/boat.png": HIGH, "lr/barnx4.png": LOW, "hr/barnx4.png": HIGH, "hr/barn.png": HIGH})
-    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", n_workers=1)
+    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", num_workers=1)
     assert [Path(low).name for low in pairs.low] == ["barnx4.png", "boat.png"]
     assert sorted(Path(file).name for file in problems.file) == ["barn.png", "boatx4.png"]
 
 
 def test_an_accent_in_two_spellings_is_one_id(tmp_path):
     fill(tmp_path, {"lr/caf\u00e9.png": LOW, "hr/cafe\u0301.png": HIGH})
-    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", n_workers=1)
+    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", num_workers=1)
     assert (list(pairs.id), len(problems)) == (["caf\u00e9"], 0)
 
 
@@ -260,7 +261,7 @@ def test_an_accent_in_two_spellings_is_one_id(tmp_path):
                                                          (4, 4, False, (4, 4)), (8, 9, True, (4, 4))])
 def test_high_alone(height, width, halved, size, tmp_path):
     fill(tmp_path/"hr", {"boat.png": png(height, width)})
-    pairs, problems = find_pairs(high=tmp_path/"hr", halve=["boat"] if halved else None, n_workers=1)
+    pairs, problems = find_pairs(high=tmp_path/"hr", halve=["boat"] if halved else None, num_workers=1)
     assert len(problems) == 0
     row = pairs.iloc[0]
     low, high = read_pair(row.low, row.high, row.halved)
@@ -277,15 +278,15 @@ def test_high_alone(height, width, halved, size, tmp_path):
 @pytest.mark.parametrize("height, width, halved", [(3, 40, False), (40, 3, False), (7, 40, True)])
 def test_too_small_for_any_lr(height, width, halved, tmp_path):
     fill(tmp_path/"hr", {"boat.png": png(height, width), "barn.png": HIGH})
-    pairs, problems = find_pairs(high=tmp_path/"hr", halve=["boat"] if halved else None, n_workers=1)
+    pairs, problems = find_pairs(high=tmp_path/"hr", halve=["boat"] if halved else None, num_workers=1)
     assert (list(pairs.id), list(problems.file)) == (["barn"], [str(tmp_path/"hr/boat.png")])
 
 
 def test_several_folders(tmp_path):
     fill(tmp_path, {"one/boat.png": HIGH, "two/barn.png": HIGH, "three/barn.png": HIGH})
-    pairs, problems = find_pairs(high=[tmp_path/"one", tmp_path/"two"], n_workers=1)
+    pairs, problems = find_pairs(high=[tmp_path/"one", tmp_path/"two"], num_workers=1)
     assert (list(pairs.id), len(problems)) == (["barn", "boat"], 0)
-    pairs, problems = find_pairs(high=[tmp_path/name for name in ("one", "two", "three")], n_workers=1)
+    pairs, problems = find_pairs(high=[tmp_path/name for name in ("one", "two", "three")], num_workers=1)
     assert (list(pairs.id), len(problems)) == (["boat"], 2)
 
 
@@ -293,7 +294,7 @@ def test_lists_of_pictures_to_halve(tmp_path):
     fill(tmp_path, {"hr/boat.png": HIGH, "hr/barn.png": HIGH, "list.txt": b"boat.png\n\n",
                     "index.csv": b"file,hint\ntrain/boat.jpg,halve\ntrain/barn.jpg,\ntest/else.jpg,halve\n", "wrong.csv": b"name\nboat\n"})
     for halve in (["boat"], tmp_path/"list.txt", str(tmp_path/"index.csv")):
-        pairs, _ = find_pairs(high=tmp_path/"hr", halve=halve, n_workers=1)
+        pairs, _ = find_pairs(high=tmp_path/"hr", halve=halve, num_workers=1)
         assert pairs.set_index("id").halved.to_dict() == dict(barn=False, boat=True)
     with pytest.raises(ValueError, match="columns name, expected `file` and `hint`"): find_pairs(high=tmp_path/"hr", halve=tmp_path/"wrong.csv")
     with pytest.raises(FileNotFoundError, match="pass a list of ids"): find_pairs(high=tmp_path/"hr", halve=tmp_path/"no.txt")
@@ -315,9 +316,9 @@ def test_what_is_asked_for_must_make_sense(tmp_path):
 def test_known_files_are_not_decoded_again(tmp_path, monkeypatch):
     import paintsr_nb.data.pairs as room
     fill(tmp_path, GOOD)
-    pairs, _ = find_pairs(tmp_path, n_workers=1)
+    pairs, _ = find_pairs(tmp_path, num_workers=1)
     monkeypatch.setattr(room, "read_rgb8", lambda path: pytest.fail("decoded"))
-    again, _ = find_pairs(tmp_path, known=pairs.to_dict("records"), n_workers=1)
+    again, _ = find_pairs(tmp_path, known=pairs.to_dict("records"), num_workers=1)
     assert again.equals(pairs)
 
 
@@ -348,8 +349,8 @@ def test_the_split_is_this_one_for_ever():
 
 @pytest.mark.shared
 def test_real_benchmark_pairs(data):
-    pairs, problems = find_pairs(low=data/"bench/Set5/LR", high=data/"bench/Set5/HR", n_workers=1)
+    pairs, problems = find_pairs(low=data/"bench/Set5/LR", high=data/"bench/Set5/HR", num_workers=1)
     assert (len(pairs), len(problems)) == (5, 0)
-    made, _ = find_pairs(high=data/"bench/Set5/HR", n_workers=1)
+    made, _ = find_pairs(high=data/"bench/Set5/HR", num_workers=1)
     for given, row in zip(pairs.itertuples(), made.itertuples()):
         assert np.array_equal(read_pair(given.low, given.high)[0], read_pair(row.low, row.high)[0]), given.id

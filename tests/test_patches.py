@@ -1,10 +1,12 @@
 "Crops: aligned at every scale and in every turn, the same in any process, and named addresses."
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 from paintsr_nb.data.patches import Crop, cut_crop, draw_crop, sr_dls
-from paintsr_nb.data.store import prepare
+from paintsr_nb.data.store import Store, prepare
 from paintsr_nb.picture import write_picture
 
 
@@ -56,7 +58,7 @@ def map_store(tmp_path_factory):
         picture[..., 2] = 60*number
         write_picture(folder/"low"/f"{number}.png", picture)
         write_picture(folder/"high"/f"{number}.png", picture.repeat(4, 0).repeat(4, 1))
-    return prepare(folder/"store", low=folder/"low", high=folder/"high", valid=0.34, n_workers=1)
+    return prepare(folder/"store", low=folder/"low", high=folder/"high", valid=0.34, num_workers=1).store
 
 
 def epoch(store, num_workers=0, start=0, passes=1, bs=4, **kwargs):
@@ -116,6 +118,31 @@ def test_validation_is_whole_on_every_rank(map_store):
         dls = sr_dls(map_store, low_size=8, bs=2, n_iters=2, valid_size=16, device="cpu", rank=rank, world=2)
         assert torch.equal(next(iter(dls.valid))[1], next(iter(sr_dls(map_store, low_size=8, valid_size=16, device="cpu").valid))[1])
         assert len(dls.valid) == 1 and (dls.train.new().rank, dls.train.new().world) == (rank, 2)
+
+
+def test_nothing_is_opened_before_the_first_crop(map_store, monkeypatch):
+    "Sizes come from the table; a crop then opens its own picture alone."
+    opened, really = [], Store._open
+    monkeypatch.setattr(Store, "_open", lambda self, name, side: opened.append((name, side)) or really(self, name, side))
+    loader = sr_dls(Store(map_store.path), low_size=8, bs=1, n_iters=2, valid_size=16, device="cpu").train
+    taken = set(opened)      # what fastai looks at when it builds a loader: the first picture of each split
+    crops = [loader.crop_at(0, index) for index in range(200)]
+    assert {crop.picture for crop in crops} == {0, 1} and set(opened) == taken
+    assert len({name for name, _ in taken}) <= 2
+
+
+def test_a_training_picture_in_place_of_validation_is_told(tmp_path):
+    for number in range(2): write_picture(tmp_path/"high"/f"{number}.png", coordinates(40, 48))
+    store = prepare(tmp_path/"store", high=tmp_path/"high", valid=0, num_workers=1).store
+    with pytest.warns(UserWarning, match=r"store has no validation picture: the training picture '0' .* larger `valid`") as heard:
+        dls = sr_dls(store, low_size=8, bs=1, n_iters=1, device="cpu")
+    assert heard[0].filename == __file__ and len(dls.valid) == 1 and dls.train.dataset.items == ["0", "1"]
+
+
+def test_a_store_with_validation_warns_of_nothing(map_store):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sr_dls(map_store, low_size=8, bs=1, n_iters=1, device="cpu")
 
 
 @pytest.mark.parametrize("rank,world", [(-1, 2), (2, 2), (0, 0)])

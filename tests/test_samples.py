@@ -1,4 +1,4 @@
-"Sample paintings: the packaged files, the lazy loading, and the renderer's promises."
+"Sample paintings: the packaged files, the lazy loading, and the promises of the renderer that painted them."
 import sys
 from importlib.resources import files
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import binary_fill_holes
 
-from paintsr_nb import samples as room
+from paintsr_nb import painter, samples as room
 from paintsr_nb.core import random_at
 from paintsr_nb.metrics import psnr
+from paintsr_nb.painter import paint, render_samples, sample_photo
 from paintsr_nb.picture import picture_size, read_rgb8
 from paintsr_nb.resize import enlarge, resize, shrink
-from paintsr_nb.samples import SAMPLES, paint, render_samples, sample_photo, samples
+from paintsr_nb.samples import SAMPLES, samples
 
 PICTURES = files("paintsr_nb")/"pictures"
 QUICK = dict(side=120, brushes=(12, 6, 3))
@@ -70,7 +71,7 @@ def test_unknown_names_list_the_known(names):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_each_painting_shows_its_photograph(name):
-    seen, meant = coarse(read_rgb8(PICTURES/f"{name}.jpg")), coarse(room._scene(sample_photo(name), 240))
+    seen, meant = coarse(read_rgb8(PICTURES/f"{name}.jpg")), coarse(painter._scene(sample_photo(name), 240))
     assert np.abs(seen - meant).mean() < 6
 
 
@@ -83,7 +84,7 @@ def test_painting_is_a_function_of_photograph_and_seed():
 
 def test_small_brushes_come_closer_to_the_scene():
     photo = sample_photo("cat")[80:200, 120:240]
-    scene = room._scene(photo, 160)
+    scene = painter._scene(photo, 160)
     off = [np.abs(paint(photo, side=160, brushes=(24, 10, 4)[:n]) - scene).mean() for n in (1, 2, 3)]
     assert off[0] > 1.2*off[1] > 1.44*off[2]
 
@@ -108,8 +109,8 @@ def test_a_bent_stroke_has_no_pinholes():
     turn = np.linspace(0, 0.9, 9)
     points = np.stack([30 + 100*np.sin(turn), 20 + 100*(1 - np.cos(turn))], -1).astype(np.float32)[:, None]
     step = np.linalg.norm(points[1] - points[0])
-    stroke = room._Strokes(points, np.array([8]), np.zeros((1, 3), np.float32), 2*step, random_at(0))
-    place, _, u, v, _ = room._cover(stroke, 128, np.zeros((1024, 512), np.float32))
+    stroke = painter._Strokes(points, np.array([8]), np.zeros((1, 3), np.float32), 2*step, random_at(0))
+    place, _, u, v, _ = painter._cover(stroke, 128, np.zeros((1024, 512), np.float32))
     mask = np.zeros(128*128, bool)
     mask[place] = True
     mask = mask.reshape(128, 128)
@@ -121,8 +122,8 @@ def test_a_bent_stroke_has_no_pinholes():
 def test_the_later_stroke_lies_on_top():
     line = np.stack([np.full(9, 32.0), np.arange(9)*5.0 + 10], -1).astype(np.float32)
     points = np.stack([line, line + np.float32([3, 0])], 1)
-    strokes = room._Strokes(points, np.array([8, 8]), np.zeros((2, 3), np.float32), 10, random_at(0))
-    place, owner, *_ = room._cover(strokes, 64, np.zeros((1024, 512), np.float32))
+    strokes = painter._Strokes(points, np.array([8, 8]), np.zeros((2, 3), np.float32), 10, random_at(0))
+    place, owner, *_ = painter._cover(strokes, 64, np.zeros((1024, 512), np.float32))
     top = np.full(64*64, -1)
     top[place] = owner
     assert (top.reshape(64, 64)[33:38, 20:30] == 1).all() and (top.reshape(64, 64)[24, 20:24] == 0).all()

@@ -48,7 +48,7 @@ def raw_tree(root):
 
 
 def test_a_raw_tree_becomes_a_store(tmp_path):
-    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), n_workers=1)
+    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), num_workers=1).store
     assert store.ids() == ["0001", "0002", "0003", "0010"] and store.ids("test") == ["0010"]
     assert (len(store.ids("train")), len(store.ids("valid"))) == (2, 1)
     for n, name in enumerate(("0001", "0002", "0003")):
@@ -65,62 +65,63 @@ def test_zips_leave_no_copies_behind(tmp_path):
     import shutil
     raw_tree(tmp_path/"raw")
     shutil.make_archive(str(tmp_path/"all"), "zip", tmp_path/"raw")
-    unpacked, packed = prepare(tmp_path/"one", tmp_path/"raw", n_workers=1), prepare(tmp_path/"two", tmp_path/"all.zip", n_workers=1)
+    unpacked, packed = (prepare(tmp_path/out, tmp_path/source, num_workers=1).store for out, source in (("one", "raw"), ("two", "all.zip")))
     assert {name: value[0] for name, value in files(tmp_path/"one").items() if name != "manifest.json"} == \
            {name: value[0] for name, value in files(tmp_path/"two").items() if name != "manifest.json"}
     assert list(unpacked.table.hash) == list(packed.table.hash)
-    assert prepare(tmp_path/"one", tmp_path/"all.zip", n_workers=1).changed == 0, "the same pictures from another place"
+    assert not prepare(tmp_path/"one", tmp_path/"all.zip", num_workers=1).written, "the same pictures from another place"
 
 
 def test_a_second_run_changes_nothing_and_says_so(tmp_path):
-    first = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    first = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1)
     before = files(tmp_path/"store")
-    second = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    second = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
     assert files(tmp_path/"store") == before
-    assert (first.changed, second.changed) == (2, 0)
-    assert "2 written" in first.summary and "nothing to do" in second.summary
+    assert (first.written, first.changed, second.written, second.changed) == (["barn", "boat"], True, [], False)
+    assert "2 written" in str(first) and "nothing to do" in str(second)
 
 
 def test_faults_are_told_before_anything_is_written(tmp_path):
     raw = raw_tree(tmp_path/"raw")
     (raw/"TrainingSetPart1/2400px/image_2400px_0002.png").write_bytes(b"broken")
     (raw/"TrainingSetPart1/600px/image_600px_0003.png").unlink()
-    with pytest.raises(ReportError, match="2 problems, nothing was written") as caught: prepare(tmp_path/"store", raw, n_workers=1)
+    with pytest.raises(ReportError, match="2 problems, nothing was written") as caught: prepare(tmp_path/"store", raw, num_workers=1)
     assert not (tmp_path/"store").exists()
     names = ["image_2400px_0002.png", "image_2400px_0003.png"]
     assert sorted(Path(file).name for file in caught.value.report.file) == names
     assert all(name in str(caught.value) for name in names)
-    store = prepare(tmp_path/"store", raw, skip_bad=True, n_workers=1)
-    assert store.ids() == ["0001", "0010"] and sorted(Path(file).name for file in store.skipped.file) == names
+    report = prepare(tmp_path/"store", raw, skip_bad=True, num_workers=1)
+    assert report.store.ids() == ["0001", "0010"] and sorted(Path(file).name for file in report.skipped.file) == names
     assert sorted(Path(file).name for file in Store(tmp_path/"store").skipped.file) == names, "the manifest keeps the list"
-    assert "2 faulty files left out" in store.summary
+    assert "2 faulty files left out" in str(report)
     before = files(tmp_path/"store")
-    assert prepare(tmp_path/"store", raw, skip_bad=True, n_workers=1).changed == 0 and files(tmp_path/"store") == before
+    assert not prepare(tmp_path/"store", raw, skip_bad=True, num_workers=1).changed and files(tmp_path/"store") == before
     raw_tree(raw)
-    assert prepare(tmp_path/"store", raw, n_workers=1).changed == 2, "mended files are added"
+    assert prepare(tmp_path/"store", raw, num_workers=1).written == ["0002", "0003"], "mended files are added"
 
 
 def test_faults_leave_an_old_store_as_it_was(tmp_path):
-    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), num_workers=1)
     before = files(tmp_path/"store")
     (tmp_path/"hr/barn.png").write_bytes(b"broken")
-    with pytest.raises(ReportError): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    with pytest.raises(ReportError): prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
     assert files(tmp_path/"store") == before
 
 
 def test_nothing_but_faults(tmp_path):
     (tmp_path/"hr").mkdir()
     (tmp_path/"hr/boat.png").write_bytes(b"broken")
-    with pytest.raises(ReportError, match="no picture that can be used"): prepare(tmp_path/"store", high=tmp_path/"hr", skip_bad=True, n_workers=1)
+    with pytest.raises(ReportError, match="no picture that can be used"): prepare(tmp_path/"store", high=tmp_path/"hr", skip_bad=True, num_workers=1)
     assert not (tmp_path/"store").exists()
 
 
 def test_pictures_are_added_and_nobody_changes_sides(tmp_path):
     names = {f"a{n}": n for n in range(20)}
-    first = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **names), n_workers=1)
+    first = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **names), num_workers=1).store
     times = {name: time for name, (_, time) in files(tmp_path/"store").items()}
-    second = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **{f"b{n}": 50 + n for n in range(20)}), n_workers=1)
-    assert (len(second), second.changed, len(second.ids("valid"))) == (40, 20, 4)
+    report = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **{f"b{n}": 50 + n for n in range(20)}), num_workers=1)
+    second = report.store
+    assert (len(second), len(report.written), len(second.ids("valid"))) == (40, 20, 4)
     assert set(first.ids("valid")) <= set(second.ids("valid")) and set(first.ids("train")) <= set(second.ids("train"))
     after = {name: time for name, (_, time) in files(tmp_path/"store").items()}
     assert all(after[name] == time for name, time in times.items() if name != "manifest.json"), "old pictures are not touched"
@@ -128,63 +129,64 @@ def test_pictures_are_added_and_nobody_changes_sides(tmp_path):
 
 def test_seed_and_share_stay_those_of_the_store(tmp_path):
     names = {f"a{n}": n for n in range(20)}
-    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **names), valid=0.25, seed=7, n_workers=1)
-    again = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-    assert again.ids("valid") == store.ids("valid") and len(again.ids("valid")) == 5 and "nothing to do" in again.summary
-    other = prepare(tmp_path/"store", high=tmp_path/"hr", seed=8, n_workers=1)
-    assert other.ids("valid") != store.ids("valid") and other.changed == 0 and "new manifest" in other.summary
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **names), valid=0.25, seed=7, num_workers=1).store
+    again = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    assert again.store.ids("valid") == store.ids("valid") and len(store.ids("valid")) == 5 and "nothing to do" in str(again)
+    other = prepare(tmp_path/"store", high=tmp_path/"hr", seed=8, num_workers=1)
+    assert other.store.ids("valid") != store.ids("valid") and not other.written and "new manifest" in str(other)
 
 
 def test_a_changed_picture_is_written_anew(tmp_path):
-    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1)
     reader = Store(tmp_path/"store")
     held = reader.high("boat")
     for seed in (3, 4, 1):      # the last is the first again
-        store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=seed), n_workers=1)
-        assert store.changed == 1 and np.array_equal(store.high("boat"), noise(24, 24, seed))
+        report = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=seed), num_workers=1)
+        store = report.store
+        assert report.written == ["boat"] and np.array_equal(store.high("boat"), noise(24, 24, seed))
         assert len(store.verify(1)) == 0 and len(list((tmp_path/"store/high").iterdir())) == 2
     assert np.array_equal(held, noise(24, 24, 1)), "a map that was open keeps its pixels"
 
 
 def test_halving_is_recorded_and_undone(tmp_path):
     paint(tmp_path/"hr", height=26, width=37, boat=1, barn=2)
-    store = prepare(tmp_path/"store", high=tmp_path/"hr", halve=["boat"], n_workers=1)
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", halve=["boat"], num_workers=1).store
     expected = halve_picture(noise(26, 37, 1))[:12, :16]
     assert np.array_equal(store.high("boat"), expected) and np.array_equal(store.low("boat"), shrink(expected))
     row = Store(tmp_path/"store").table.set_index("id").loc["boat"]
     assert (row.halved, row.note) == (True, "cut from 37x26 to 32x24, halved by area")
-    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-    assert store.changed == 1 and np.array_equal(store.high("boat"), noise(26, 37, 1)[:24, :36])
+    report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    assert report.written == ["boat"] and np.array_equal(report.store.high("boat"), noise(26, 37, 1)[:24, :36])
 
 
 def test_absent_pictures_are_kept_unless_pruned(tmp_path):
-    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
-    store = prepare(tmp_path/"store", high=paint(tmp_path/"more", bridge=3), n_workers=1)
-    assert (store.ids(), store.kept, store.changed) == (["barn", "boat", "bridge"], ["barn", "boat"], 1)
-    assert "2 not in this input and kept" in store.summary
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1)
+    report = prepare(tmp_path/"store", high=paint(tmp_path/"more", bridge=3), num_workers=1)
+    assert (report.store.ids(), report.kept, report.written) == (["barn", "boat", "bridge"], ["barn", "boat"], ["bridge"])
+    assert "2 not in this input and kept" in str(report)
     (tmp_path/"hr/barn.png").write_bytes(b"broken since")
-    store = prepare(tmp_path/"store", high=tmp_path/"hr", skip_bad=True, prune=True, n_workers=1)
-    assert (store.ids(), store.kept, store.changed) == (["barn", "boat"], ["barn"], 1), "a file that broke meanwhile is no reason to drop its picture"
+    report = prepare(tmp_path/"store", high=tmp_path/"hr", skip_bad=True, prune=True, num_workers=1)
+    assert (report.store.ids(), report.kept, report.written, report.removed) == (["barn", "boat"], ["barn"], [], ["bridge"]), "a file that broke meanwhile is no reason to drop its picture"
     assert sorted(path.name for path in (tmp_path/"store/low").iterdir()) == ["barn.npy", "boat.npy"]
 
 
 def test_equal_files_under_two_names(tmp_path):
-    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, copy=1), n_workers=1)
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, copy=1), num_workers=1).store
     assert len(set(store.table.hash)) == 1
-    assert prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1).changed == 0
+    assert not prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).changed
 
 
 def test_a_test_picture_gets_its_hr_later(tmp_path):
     raw = raw_tree(tmp_path/"raw")
-    prepare(tmp_path/"store", raw, n_workers=1)
+    prepare(tmp_path/"store", raw, num_workers=1)
     write_picture(raw/"TestSet/2400px/image_2400px_0010.png", noise(24, 24, 5))
-    store = prepare(tmp_path/"store", raw, n_workers=1)
-    assert store.ids("test") == [] and np.array_equal(store.high("0010"), noise(24, 24, 5)) and store.changed == 1
+    report = prepare(tmp_path/"store", raw, num_workers=1)
+    assert report.store.ids("test") == [] and np.array_equal(report.store.high("0010"), noise(24, 24, 5)) and report.written == ["0010"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut"])
 def test_a_damaged_store_is_mended(damage, tmp_path):
-    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), n_workers=1)
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1)
     file = tmp_path/"store/high/boat.npy"
     if damage == "missing": file.unlink()
     else: file.write_bytes(file.read_bytes()[:-1])
@@ -192,14 +194,15 @@ def test_a_damaged_store_is_mended(damage, tmp_path):
     assert list(store.verify(1).file) == [str(file)]
     with pytest.raises((FileNotFoundError, ValueError), match="prepare again"): store.high("boat")
     paint(tmp_path/"more", bridge=3)
-    with pytest.raises(ReportError, match="store is damaged"): prepare(tmp_path/"store", high=tmp_path/"more", n_workers=1)
-    mended = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-    assert mended.changed == 1 and len(mended.verify(1)) == 0 and np.array_equal(mended.high("boat"), noise(24, 24, 1))
-    assert "nothing to do" in prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1).summary
+    with pytest.raises(ReportError, match="store is damaged"): prepare(tmp_path/"store", high=tmp_path/"more", num_workers=1)
+    report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    mended = report.store
+    assert report.written == ["boat"] and len(mended.verify(1)) == 0 and np.array_equal(mended.high("boat"), noise(24, 24, 1))
+    assert "nothing to do" in str(prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1))
 
 
 def test_errors_of_a_reader(tmp_path):
-    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), n_workers=1)
+    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), num_workers=1).store
     with pytest.raises(ValueError, match="no picture '9999' .* take one of"): store.low("9999")
     with pytest.raises(ValueError, match="'0010' .* test picture without HR"): store.high("0010")
     with pytest.raises(ValueError, match="split='Valid', expected 'train'"): store.ids("Valid")
@@ -211,19 +214,19 @@ def test_errors_of_a_reader(tmp_path):
     for text, told in (("{", "cannot be read"), ("[]", "not a manifest"), ('{"format": 99}', "update paintsr_nb")):
         (tmp_path/"store/manifest.json").write_text(text)
         with pytest.raises(ValueError, match=told): Store(tmp_path/"store")
-        with pytest.raises(ValueError, match=told): prepare(tmp_path/"store", tmp_path/"raw", n_workers=1)
+        with pytest.raises(ValueError, match=told): prepare(tmp_path/"store", tmp_path/"raw", num_workers=1)
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path):
     paint(tmp_path/"hr", boat=1)
-    with pytest.raises(ValueError, match="name a new or empty folder"): prepare(tmp_path/"hr", high=tmp_path/"hr", n_workers=1)
-    with pytest.raises(ValueError, match="is a file"): prepare(tmp_path/"hr/boat.png", high=tmp_path/"hr", n_workers=1)
+    with pytest.raises(ValueError, match="name a new or empty folder"): prepare(tmp_path/"hr", high=tmp_path/"hr", num_workers=1)
+    with pytest.raises(ValueError, match="is a file"): prepare(tmp_path/"hr/boat.png", high=tmp_path/"hr", num_workers=1)
     assert [path.name for path in (tmp_path/"hr").iterdir()] == ["boat.png"]
     (tmp_path/"empty").mkdir()
-    assert len(prepare(tmp_path/"empty", high=tmp_path/"hr", n_workers=1)) == 1
+    assert len(prepare(tmp_path/"empty", high=tmp_path/"hr", num_workers=1).store) == 1
     mine = tmp_path/"empty/low/mine.npy"
     mine.write_bytes(b"a file of the user's own")
-    prepare(tmp_path/"empty", high=paint(tmp_path/"hr", boat=2), n_workers=1)
+    prepare(tmp_path/"empty", high=paint(tmp_path/"hr", boat=2), num_workers=1)
     assert mine.exists(), "only files that a manifest or journal names are removed"
 
 
@@ -234,31 +237,31 @@ def test_a_wrong_share_is_told_at_once(tmp_path, monkeypatch):
 
 def test_a_disk_that_is_too_small(tmp_path, monkeypatch):
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("Usage", (), dict(free=1000)))
-    with pytest.raises(OSError, match="choose another disk"): prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    with pytest.raises(OSError, match="choose another disk"): prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), num_workers=1)
 
 
 def test_a_source_that_changes_between_check_and_writing(tmp_path, monkeypatch):
     paint(tmp_path/"hr", boat=1)
     write = room._write_picture
     monkeypatch.setattr(room, "_write_picture", lambda task: paint(tmp_path/"hr", height=28, boat=2) and write(task))
-    with pytest.raises(RuntimeError, match="changed meanwhile"): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    with pytest.raises(RuntimeError, match="changed meanwhile"): prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
     with pytest.raises(FileNotFoundError): Store(tmp_path/"store")
 
 
 def test_two_runs_at_once(tmp_path):
     fcntl = pytest.importorskip("fcntl")
-    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), num_workers=1)
     handle = os.open(tmp_path/"store", os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_SH)        # the weakest lock of another process
-    with pytest.raises(RuntimeError, match="another run is writing"): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    with pytest.raises(RuntimeError, match="another run is writing"): prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
     os.close(handle)
-    assert prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1).changed == 0
+    assert not prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).changed
 
 
 def test_several_processes_equal_one(tmp_path, capfd):
     names = {f"a{n}": n for n in range(9)}
     paint(tmp_path/"hr", **names)
-    one, two = (prepare(tmp_path/f"store{n}", high=tmp_path/"hr", n_workers=n) for n in (1, 2))
+    one, two = (prepare(tmp_path/f"store{n}", high=tmp_path/"hr", num_workers=n).store for n in (1, 2))
     assert {name: data for name, (data, _) in files(tmp_path/"store1").items()} == {name: data for name, (data, _) in files(tmp_path/"store2").items()}
     assert len(two.verify(2)) == 0
     told = capfd.readouterr().err
@@ -302,15 +305,15 @@ def test_killed_before_every_single_step(begin, tmp_path):
     paint(tmp_path/"old", boat=1, barn=2, bridge=3)
     paint(tmp_path/"new", boat=5, barn=2, bird=4)       # changed, the same, pruned, added
     old = None
-    if begin == "a store": old = content(prepare(tmp_path/"begin", high=tmp_path/"old", n_workers=1))
+    if begin == "a store": old = content(prepare(tmp_path/"begin", high=tmp_path/"old", num_workers=1).store)
     reference = tmp_path/"reference"
     if old: shutil.copytree(tmp_path/"begin", reference)
-    new = content(prepare(reference, high=tmp_path/"new", prune=True, n_workers=1))
+    new = content(prepare(reference, high=tmp_path/"new", prune=True, num_workers=1).store)
     step, seen = 0, set()
     while True:
         out = tmp_path/f"store{step}"
         if old: shutil.copytree(tmp_path/"begin", out)
-        killed = killed_at(step, lambda: prepare(out, high=tmp_path/"new", prune=True, n_workers=1))
+        killed = killed_at(step, lambda: prepare(out, high=tmp_path/"new", prune=True, num_workers=1))
         if (out/"manifest.json").is_file():
             store = Store(out)
             assert len(store.verify(1)) == 0
@@ -319,7 +322,7 @@ def test_killed_before_every_single_step(begin, tmp_path):
         else:
             assert old is None and killed
             seen.add("absent")
-        after = prepare(out, high=tmp_path/"new", prune=True, n_workers=1)
+        after = prepare(out, high=tmp_path/"new", prune=True, num_workers=1).store
         assert content(after) == new and len(after.verify(1)) == 0
         named = {name for row in after.manifest["pictures"] for name in (row["low_file"], row["high_file"])}
         assert set(files(out)) == {"manifest.json", *named}
@@ -339,11 +342,11 @@ def test_a_killed_run_is_not_begun_again(tmp_path):
         return write(task)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "_write_picture", stop_at_third)
-        with pytest.raises(KeyboardInterrupt): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-    with open(tmp_path/"store"/room.JOURNAL, "a") as journal: journal.write('{"id": "torn')
-    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-    assert (written, store.changed, len(store)) == (["barn", "boat"], 1, 3)
-    assert len(store.verify(1)) == 0 and not (tmp_path/"store"/room.JOURNAL).exists()
+        with pytest.raises(KeyboardInterrupt): prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    with open(tmp_path/"store"/room._JOURNAL, "a") as journal: journal.write('{"id": "torn')
+    report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    assert (written, report.written, len(report.store)) == (["barn", "boat"], ["bridge"], 3)
+    assert len(report.store.verify(1)) == 0 and not (tmp_path/"store"/room._JOURNAL).exists()
 
 
 def test_a_journal_is_not_believed_once_its_file_may_have_been_overwritten(tmp_path):
@@ -358,17 +361,17 @@ def test_a_journal_is_not_believed_once_its_file_may_have_been_overwritten(tmp_p
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(room, "_write_picture", stop)
             patch.setattr(room, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-            with pytest.raises(KeyboardInterrupt): prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-        with open(tmp_path/"store"/room.JOURNAL, "a") as journal: journal.write('{"id": "torn')     # swallows nothing that follows
+            with pytest.raises(KeyboardInterrupt): prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+        with open(tmp_path/"store"/room._JOURNAL, "a") as journal: journal.write('{"id": "torn')     # swallows nothing that follows
     paint(tmp_path/"hr", boat=1)
-    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).store
     assert np.array_equal(store.high("boat"), noise(24, 24, 1)) and len(store.verify(1)) == 0
 
 
 SCRIPT = """
 import sys
 from paintsr_nb.data.store import prepare
-if __name__ == "__main__": print(prepare(sys.argv[1], high=sys.argv[2], n_workers=2).summary)
+if __name__ == "__main__": print(prepare(sys.argv[1], high=sys.argv[2], num_workers=2))
 """
 
 
@@ -385,7 +388,7 @@ def note_and_die(out, *entries, note=store._note, noted=[]):
 
 if __name__ == "__main__":
     store._note = note_and_die
-    store.prepare(sys.argv[1], high=sys.argv[2], n_workers=2)
+    store.prepare(sys.argv[1], high=sys.argv[2], num_workers=2)
 """
 
 
@@ -410,8 +413,8 @@ def test_killed_with_its_workers(tmp_path):
         time.sleep(0.02)
     else: pytest.fail("workers outlive the process that was killed")
     with pytest.raises(FileNotFoundError): Store(tmp_path/"store")
-    store = prepare(tmp_path/"store", high=tmp_path/"hr", n_workers=1)
-    assert len(store) == 12 and len(store.verify(1)) == 0 and store.changed == 10, "two pictures were noted as done"
+    report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    assert len(report.store) == 12 and len(report.store.verify(1)) == 0 and len(report.written) == 10, "two pictures were noted as done"
     assert len(files(tmp_path/"store")) == 25
 
 
@@ -425,14 +428,59 @@ def test_a_script_without_its_guard_is_told(tmp_path):
 @pytest.mark.shared
 def test_bench_lr_are_reproduced(data, tmp_path):
     "The LR that a store makes from HR alone are those of the benchmark, bit for bit."
-    given = prepare(tmp_path/"given", low=data/"bench/Set5/LR", high=data/"bench/Set5/HR", n_workers=1)
-    made = prepare(tmp_path/"made", high=data/"bench/Set5/HR", n_workers=1)
+    given = prepare(tmp_path/"given", low=data/"bench/Set5/LR", high=data/"bench/Set5/HR", num_workers=1).store
+    made = prepare(tmp_path/"made", high=data/"bench/Set5/HR", num_workers=1).store
     assert given.ids() == made.ids() and len(given) == 5
     for name in given.ids(): assert np.array_equal(given.low(name), made.low(name)) and np.array_equal(given.high(name), made.high(name))
 
 
+def test_sizes_come_from_the_table(tmp_path, monkeypatch):
+    store = prepare(tmp_path/"store", raw_tree(tmp_path/"raw"), num_workers=1).store
+    monkeypatch.setattr(Store, "_open", lambda *args: pytest.fail("opened"))
+    assert (store.shape("0001"), store.shape("0001", "high"), store.shape("0010")) == ((6, 6, 3), (24, 24, 3), (6, 6, 3))
+    with pytest.raises(ValueError, match="test picture without HR"): store.shape("0010", "high")
+
+
+def opened_by(store, monkeypatch):
+    "The files that a store opens from now on."
+    opened, really = [], Store._open
+    monkeypatch.setattr(Store, "_open", lambda self, name, side: opened.append((name, side)) or really(self, name, side))
+    return opened
+
+
+def test_a_map_is_opened_once(tmp_path, monkeypatch):
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1).store
+    opened = opened_by(store, monkeypatch)
+    for _ in range(3):
+        for name in store.ids(): assert np.array_equal(store.high(name), noise(24, 24, dict(boat=1, barn=2)[name]))
+    assert opened == [("barn", "high"), ("boat", "high")]
+
+
+def test_maps_leave_file_handles_for_others(tmp_path, monkeypatch):
+    "A store of more pictures than the process may open files: the oldest maps are closed."
+    resource = pytest.importorskip("resource")
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", **{f"a{n:02}": n for n in range(40)}), num_workers=1).store
+    granted = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (64, granted[1]))
+    handles = Path("/proc/self/fd")
+    before = len(list(handles.iterdir())) if handles.exists() else 0
+    for _ in range(2):
+        for n, name in enumerate(store.ids()): assert np.array_equal(store.high(name), noise(24, 24, n)) and store.low(name).shape == (6, 6, 3)
+    assert len(store._maps) == 16
+    if handles.exists(): assert len(list(handles.iterdir())) - before <= 16
+
+
+def test_a_store_travels_to_a_worker_without_its_maps(tmp_path):
+    import pickle
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", height=400, width=400, boat=1), num_workers=1).store
+    light = len(pickle.dumps(store))
+    store.high("boat")
+    assert len(pickle.dumps(store)) == light < 10_000
+    assert np.array_equal(pickle.loads(pickle.dumps(store)).high("boat"), noise(400, 400, 1)) and len(store._maps) == 1
+
+
 def test_a_manifest_is_a_table(tmp_path):
     "Other tools read the manifest with one line."
-    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), n_workers=1)
+    prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1), num_workers=1)
     table = pd.DataFrame(json.loads((tmp_path/"store/manifest.json").read_text())["pictures"])
     assert {"id", "low", "high", "width", "height", "split", "group", "hash", "halved", "note"} <= set(table.columns)

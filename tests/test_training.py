@@ -163,7 +163,7 @@ def test_the_best_is_the_best_of_all_that_was_scored(tiny_store, tmp_path, score
     judge.begin()
     fit(learn, 3)
     assert judge.value == told[best] and judge.best_step == 2*best and next(scores, None) is None
-    assert same(judge.weights, states[best]) and same(load_model(tmp_path).state_dict(), states[best])
+    assert same(judge.best_weights, states[best]) and same(load_model(tmp_path).state_dict(), states[best])
 
 
 def test_a_resumed_run_remembers_its_best(tiny_store, tmp_path, monkeypatch):

@@ -122,13 +122,13 @@ def score_folders(
     low_dir:str|Path=None, # Folder of LR pictures for the baselines; `None` shrinks the true pictures
     protocol:str="wang_rgb", # A name in `PROTOCOLS`
     baselines:bool=True, # Score bicubic, Lanczos and back-projected bicubic as well?
-    n_workers:int=None, # Pictures at a time; `None`: one a core, at most 8
+    num_workers:int=None, # Pictures at a time; `None`: one per core, at most 8
 )->Scores: # Prints as a report; `.table` is the frame behind it
     "Score every picture of a folder against the true one."
     if protocol not in PROTOCOLS: raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     pairs, problems = match_pictures(sr_dir, high_dir, low_dir if baselines else None)
     rivals = None if not baselines else "given" if low_dir else "made"
-    with ThreadPoolExecutor(n_workers or min(os.cpu_count() or 1, 8)) as pool:
+    with ThreadPoolExecutor(num_workers or min(os.cpu_count() or 1, 8)) as pool:
         results = pool.map(lambda pair: _score_row(pair, protocol, rivals), list(pairs.itertuples()))
         table = pd.DataFrame(list(progress(results, total=len(pairs), what="scoring")))
     table = _with_columns(table, protocol, baselines)

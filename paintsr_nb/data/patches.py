@@ -11,10 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from fastai.data.block import DataBlock, TransformBlock
-from fastai.data.core import DataLoaders, TfmdDL
-from fastai.data.transforms import IndexSplitter, IntToFloatTensor
-from fastai.torch_core import TensorImage, to_detach
 from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
@@ -23,6 +19,13 @@ from ..core import random_at
 from .store import Store
 from ..figures import strip
 from ..picture import to_uint8
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)   # fastai's own code; nobody here can mend it
+    from fastai.data.block import DataBlock, TransformBlock
+    from fastai.data.core import DataLoaders, TfmdDL
+    from fastai.data.transforms import IndexSplitter, IntToFloatTensor
+    from fastai.torch_core import TensorImage, to_detach
 
 # %% ../../nbs/data/14_patches.ipynb #9b9a2555
 @dataclass(frozen=True)

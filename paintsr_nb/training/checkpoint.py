@@ -176,7 +176,7 @@ class BestCallback(SRCallback):
         is_better(score, 0.0, None)   # refuses an unknown score
         self.folder = folder if isinstance(folder, RunFolder) else RunFolder(folder)
         self.card, self.score, self.keep, self.file = card or {}, score, keep, name
-        self.value, self.weights, self.best_step, self.kept = None, None, 0, []
+        self.value, self.best_weights, self.best_step, self.kept = None, None, 0, []
 
     def begin(self)->dict: # The scores of the start
         "Score the weights as they are; call it before the fit of a stage that is not resumed."
@@ -196,14 +196,14 @@ class BestCallback(SRCallback):
     def offer(self, scores, step):
         "Take the averaged weights where they are the best so far."
         if not is_better(self.score, scores[self.score], self.value): return
-        self.value, self.weights, self.best_step = scores[self.score], plain_copy(averaged_weights(self.learn)), step
+        self.value, self.best_weights, self.best_step = scores[self.score], plain_copy(averaged_weights(self.learn)), step
         card = dict(self.card, step=step, valid={name: round(number, 4) for name, number in scores.items()})
         if self.folder.writes: self.folder.write("model.safetensors", partial(save_model, net=self._net(), card=card))
 
     def _net(self):
         "A copy of the generator with the best weights."
         net = copy.deepcopy(bare(self.learn.model)).cpu()
-        net.load_state_dict(self.weights)
+        net.load_state_dict(self.best_weights)
         return net
 
     def rank(self, value, step):
@@ -214,7 +214,7 @@ class BestCallback(SRCallback):
         if [value, name] in self.kept: find_callback(self.learn, CheckpointCallback, "BestCallback(keep=…)").save(name)
         for _, name in dropped: self.folder.remove(f"checkpoints/{name}.pt")
 
-    def state_dict(self): return dict(value=self.value, weights=self.weights, step=self.best_step, kept=self.kept)
+    def state_dict(self): return dict(value=self.value, weights=self.best_weights, step=self.best_step, kept=self.kept)
 
     def load_state_dict(self, state):
-        self.value, self.weights, self.best_step, self.kept = state["value"], state["weights"], state["step"], state["kept"]
+        self.value, self.best_weights, self.best_step, self.kept = state["value"], state["weights"], state["step"], state["kept"]

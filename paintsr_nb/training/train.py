@@ -300,7 +300,7 @@ def train(
         _follow(learn, recipe.stages[index], state if index == first else None, folder, say)
         if learn.checkpoint.stopped: break
         folder.write(f"checkpoints/{index}_{recipe.stages[index].name}.pt", partial(save_checkpoint, state=learn.checkpoint.take()))
-        net.load_state_dict(learn.best.weights)
+        net.load_state_dict(learn.best.best_weights)
         rows = learn.history.rows
     folder.finish()
     return Path(run)
