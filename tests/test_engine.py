@@ -67,6 +67,17 @@ def test_tiled_equals_whole_and_less_context_does_not():
     assert np.abs(up(pixels) - whole).max() > 1
 
 
+def test_tiles_begin_at_the_blocks_of_a_net():
+    class Blocks(Generator):
+        "Every block of 4x4 pixels becomes one colour, so a tile that began elsewhere would show."
+        def __init__(self): super().__init__(scale=4, context=0, step=4)
+        def forward(self, low): return F.interpolate(F.avg_pool2d(low, 4), scale_factor=16.0, mode="nearest")
+
+    pixels = noise(32, 44)
+    whole = Upscaler(Blocks(), device="cpu", tile=1000, precise=True)(pixels)
+    for tile in (5, 10, 23): assert np.array_equal(Upscaler(Blocks(), device="cpu", tile=tile, precise=True)(pixels), whole), tile
+
+
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_every_mode_gives_the_picture(mode):
     net, pixels = small_net(), noise(20, 30)

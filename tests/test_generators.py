@@ -158,7 +158,10 @@ def test_copies_and_processes_leave_the_promise_and_the_keys_alone(name):
     twin = copy.deepcopy(net)
     assert (type(twin), twin.arch, twin.scale, twin.context, twin.step, twin.card) == (type(net), name, 4, 3, 1, dict(source="here"))
     twin.card["source"] = "there"
-    assert net.card == dict(source="here") and small(name).card == {}   # no dict is shared
+    assert net.card == dict(source="here")
+    other = small(name)
+    other.card["source"] = "there"
+    assert small(name).card == {}   # no two nets share a dict
     assert list(twin.state_dict()) == list(net.weights())
     assert set(net.state_dict()) == {key for key, _ in [*net.named_parameters(), *net.named_buffers()]}
 
