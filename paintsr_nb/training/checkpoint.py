@@ -22,6 +22,7 @@ from ..nets.weights import save_model
 from ..resize import enlarge
 from .average import averaged_weights, own_weights
 from .callback import PositionCallback, SRCallback, bare, find_callback, sr_callbacks
+from .learner import ScheduleCallback
 from .run import SCORES, RunFolder, is_better, plain_copy, random_states, save_checkpoint, set_random_states, write_table
 
 # %% ../../nbs/training/35_checkpoint.ipynb #35aa0002
@@ -68,10 +69,11 @@ class HistoryCallback(SRCallback):
         self.smooth = None
 
     def after_epoch(self):
-        recorder, position = self.learn.recorder, find_callback(self.learn, PositionCallback, "HistoryCallback")
+        recorder = self.learn.recorder
+        position, schedule = (find_callback(self.learn, kind, "HistoryCallback") for kind in (PositionCallback, ScheduleCallback))
         row = dict(zip(list(recorder.metric_names)[1:], list(recorder.log)[1:]))
         row = {name: value if isinstance(value, str) else float(value) for name, value in row.items() if value is not None}
-        self.add(epoch=self.learn.epoch, step=position.steps, rate=float(self.learn.opt.hypers[-1]["lr"]), **row)
+        self.add(epoch=self.learn.epoch, step=position.steps, rate=float(schedule.rate), **row)
 
     def add(self, **row):
         "Add a row, and write all of them."

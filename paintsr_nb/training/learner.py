@@ -130,7 +130,7 @@ class ScheduleCallback(SRCallback):
         critic_rate=None, # The same for nets that callbacks train; `None`: the rate that their optimiser was made with
     ):
         self.generator_rate, self.critic_rate = generator_rate, critic_rate
-        self.factor, self.critic_factor = 1.0, 1.0
+        self.factor, self.critic_factor, self.rate = 1.0, 1.0, None   # `rate`: the generator's, of the last batch
 
     def before_fit(self):
         "Whom to follow where there is no schedule."
@@ -143,13 +143,14 @@ class ScheduleCallback(SRCallback):
         rates = [hyper["lr"] for hyper in opt.hypers] if self.driven or self.factor == 1 else self.given
         if self.generator_rate: rates = [self.generator_rate(done)]*len(rates)
         opt.set_hyper("lr", [self.factor*rate for rate in rates])
+        self.rate = self.factor*rates[-1]
         for optimiser in (cb.optimiser for cb in sr_callbacks(self.learn) if cb.optimiser is not None):
             rate = self.critic_rate(done) if self.critic_rate else optimiser.defaults["lr"]
             for group in optimiser.param_groups: group["lr"] = self.factor*self.critic_factor*rate
 
-    def state_dict(self): return dict(factor=self.factor, critic_factor=self.critic_factor)
+    def state_dict(self): return dict(factor=self.factor, critic_factor=self.critic_factor, rate=self.rate)
 
-    def load_state_dict(self, state): self.factor, self.critic_factor = state["factor"], state["critic_factor"]
+    def load_state_dict(self, state): self.factor, self.critic_factor, self.rate = state["factor"], state["critic_factor"], state["rate"]
 
 # %% ../../nbs/training/33_learner.ipynb #9c41a9be
 class PreviewCallback(SRCallback):
