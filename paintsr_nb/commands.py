@@ -61,7 +61,7 @@ def paintsr_prepare(
 def paintsr_train(
     store:str, # Folder that paintsr_prepare made
     out:str="runs/new", # Folder of the run
-    recipe:str="score", # l1, score, srgan, esrgan, realesrgan or seed
+    recipe:str="score", # l1, score, srgan, esrgan, realesrgan or hackathon2020
     arch:str=None, # Generator: compact, srresnet or rrdbnet
     n_iters:int=None, # Steps of the whole run, shared among its stages
     bs:int=None, # Crops a batch, of each process
@@ -79,11 +79,12 @@ def paintsr_train(
     resume:bool=False, # Go on with the run in that folder?
 ):
     "Train a generator by a recipe, after saying what it will take; Ctrl-C leaves a checkpoint that --resume goes on from."
-    from paintsr_nb.training.recipes import make_recipe, train
+    from paintsr_nb.training.recipes import make_recipe
+    from paintsr_nb.training.train import train
     given = dict(arch=arch, n_iters=n_iters, bs=bs, low_size=low_size, lr=lr, precision=precision, epoch_iters=epoch_iters,
                  valid_size=valid_size, seed=seed, start=start)
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, (set or "").split()))
-    run = train(make_recipe(recipe, **changes), store, out, resume, num_workers, device, minutes)
+    run = train(make_recipe(recipe, **changes), store, out, resume=resume, num_workers=num_workers, device=device, minutes=minutes)
     if os.environ.get("RANK", "0") == "0": print(f"{run}/model.safetensors")   # of several processes one speaks
 
 def _field(text):

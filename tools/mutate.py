@@ -37,8 +37,9 @@ class Mutant(NamedTuple):
     tests:str # Tests in `tests/`, between blanks; each must fail
 
 
-GAN, LEARNER, LOSSES, ADVERSARIAL = (f"training/{name}.py" for name in ("gan", "learner", "losses", "adversarial"))
-PERCEPTUAL, CHECKPOINT, RECIPES, GUARD = (f"training/{name}.py" for name in ("perceptual", "checkpoint", "recipes", "guard"))
+LOSSES, ADVERSARIAL, PERCEPTUAL = (f"losses/{name}.py" for name in ("fidelity", "adversarial", "perceptual"))
+GAN, LEARNER, CALLBACK, AVERAGE, PRECISION = (f"training/{name}.py" for name in ("gan", "learner", "callback", "average", "precision"))
+RUN, CHECKPOINT, GUARD, TRAIN = (f"training/{name}.py" for name in ("run", "checkpoint", "guard", "train"))
 
 MOVES = "test_gan.py::test_the_adversarial_term_alone_moves_the_generator"
 FORMULA = "test_gan.py::test_the_gradient_is_that_of_the_formula"
@@ -47,7 +48,7 @@ ZERO = "test_gan.py::test_weight_0_is_the_plain_learner_bit_for_bit"
 PARTS = "test_gan.py::test_parts_sum_to_what_is_back_propagated"
 REFERENCE = "test_adversarial.py::test_is_the_formula"
 BATCH = "test_gan.py::test_both_nets_see_the_same_batch"
-AVERAGE = "test_gan.py::test_row_20_the_average_is_validated_and_saved"
+AVERAGE_TEST = "test_gan.py::test_row_20_the_average_is_validated_and_saved"
 EMA = "test_gan.py::test_the_average_is_the_formula"
 ACCUMULATED = "test_gan.py::test_accumulated_batches_are_one_large_batch"
 CLIP = "test_gan.py::test_clip_bounds_both_nets"
@@ -61,85 +62,85 @@ BEST = "test_training.py::test_saved_model_is_the_best_average_so_far"
 SCORED = "test_training.py::test_the_best_is_the_best_of_all_that_was_scored"
 PUT_BACK = "test_guard.py::test_what_is_put_back_is_the_last_good_state"
 
-BEGIN = "for group in self.optimiser.param_groups: group[\"lr\"] = self._lr(self.learn.pct_train)"
-JUDGE = "real, made = self.both(learn.y, learn.pred.detach())"
+BEGIN = "def before_batch(self): self.asked"
+JUDGE = "real, fake = self.learn.y, self.learn.pred.detach()"
 ADD = "learn.loss_grad = learn.loss_grad + weight*value"
 
 MUTANTS = [
     # 1. The adversarial term alone moves the generator
-    Mutant("term-detached", GAN, "self._opinion(learn.pred, learn.y)", "self._opinion(learn.pred.detach(), learn.y)", f"{MOVES} {FORMULA}"),
+    Mutant("term-detached", GAN, "self.opinion(learn.y, learn.pred)", "self.opinion(learn.y, learn.pred.detach())", f"{MOVES} {FORMULA}"),
     Mutant("term-not-added", GAN, ADD, "pass", f"{MOVES} {FORMULA} {PARTS}"),
     Mutant("term-reversed", GAN, ADD, "learn.loss_grad = learn.loss_grad - weight*value", f"{MOVES} {FORMULA} {PARTS}"),
     Mutant("term-unweighted", GAN, ADD, "learn.loss_grad = learn.loss_grad + value", f"{FORMULA} {PARTS}"),
     # 2. A step of one net leaves the other alone
-    Mutant("leak-to-generator", GAN, JUDGE, "real, made = self.both(learn.y, learn.model(learn.x).float())", f"{LEAK} {ONCE}"),
+    Mutant("leak-to-generator", GAN, JUDGE, "real, fake = self.learn.y, self.learn.model(self.learn.x).float()", f"{LEAK} {ONCE}"),
     Mutant("leak-to-critic", GAN, "{name: parameter.detach() for", "{name: parameter for", LEAK),
     Mutant("leak-to-critic-buffers", GAN, "{name: buffer.clone() for", "{name: buffer for", LEAK),
-    Mutant("leak-by-optimiser", GAN, "adam(self.critic.parameters(), ", "adam([*self.critic.parameters(), *self.learn.model.parameters()], ", "test_gan.py::test_both_nets_learn"),
-    Mutant("critic-never-steps", GAN, "if not self.waits: self._step()", "pass", "test_gan.py::test_both_nets_learn"),
+    Mutant("optimiser-lacks-a-weight", GAN, "adam(critic.parameters(), ", "adam([*critic.parameters()][1:], ", "test_gan.py::test_both_nets_learn"),
+    Mutant("critic-never-steps", GAN, "if not self.waits: self.step()", "pass", "test_gan.py::test_both_nets_learn"),
     # 3. Weight 0 is the plain learner
     Mutant("zero-leaves-a-trace", GAN, ADD, "learn.loss_grad = learn.loss_grad + (weight + 1e-3)*value", f"{ZERO} {PARTS}"),
-    Mutant("zero-draws-a-number", GAN, BEGIN, f"torch.rand(1)\n        {BEGIN}", ZERO),
-    Mutant("zero-changes-the-batch", GAN, BEGIN, f"self.learn.x.mul_(0.999)\n        {BEGIN}", ZERO),
+    Mutant("zero-draws-a-number", GAN, BEGIN, f"def before_epoch(self): torch.rand(1)\n\n    {BEGIN}", ZERO),
+    Mutant("zero-changes-the-prediction", GAN, BEGIN, f"def after_pred(self): self.learn.pred = self.learn.pred*0.999\n\n    {BEGIN}", ZERO),
     # 4. Parts sum to what is back-propagated
     Mutant("part-of-another-weight", GAN, "{name: (value.detach(), weight) for", "{name: (value.detach(), self.weight) for", PARTS),
-    Mutant("part-left-out", GAN, "in self.parts.values(): learn", "in [*self.parts.values()][:1]: learn", PARTS),
+    Mutant("part-left-out", GAN, "in opinion.values(): learn", "in [*opinion.values()][:1]: learn", PARTS),
     Mutant("picture-part-noted-wrong", LOSSES, "{name: (value.detach(), self.weights[name])", "{name: (value.detach(), 1.0)", f"{PARTS} test_losses.py::test_parts_sum_and_gradient_reaches_the_picture"),
     Mutant("picture-part-unweighted", LOSSES, "sum(self.weights[name]*value for", "sum(value for", f"{PARTS} test_losses.py::test_parts_sum_and_gradient_reaches_the_picture"),
     # 5. Each adversarial loss is its formula
-    Mutant("vanilla-labels-swapped", ADVERSARIAL, "F.softplus(-real.float()).mean() + F.softplus(made.float()).mean()", "F.softplus(real.float()).mean() + F.softplus(-made.float()).mean()", f"{REFERENCE} test_adversarial.py::test_the_roles"),
-    Mutant("vanilla-saturates", ADVERSARIAL, "return F.softplus(-made.float()).mean()", "return -F.softplus(made.float()).mean()", REFERENCE),
-    Mutant("lsgan-half-missing", ADVERSARIAL, "made.float().square().mean())/2", "made.float().square().mean())", REFERENCE),
-    Mutant("lsgan-target-0", ADVERSARIAL, "return (made.float() - 1).square().mean()", "return made.float().square().mean()", REFERENCE),
-    Mutant("hinge-margin-missing", ADVERSARIAL, "F.relu(1 + made.float())", "F.relu(made.float())", REFERENCE),
-    Mutant("hinge-sign", ADVERSARIAL, "return -made.float().mean()", "return made.float().mean()", f"{REFERENCE} test_adversarial.py::test_the_roles"),
-    Mutant("relativistic-pairs-swapped", ADVERSARIAL, "F.softplus(made.float() - real.float())", "F.softplus(real.float() - made.float())", REFERENCE),
-    Mutant("relativistic-same-for-both", ADVERSARIAL, "return relativistic_critic_loss(made, real)", "return relativistic_critic_loss(real, made)", REFERENCE),
-    Mutant("average-missing", ADVERSARIAL, "F.softplus(mean(made) - real)", "F.softplus(made - real)", f"{REFERENCE} test_adversarial.py::test_mean_is_honoured"),
-    Mutant("average-half-the-generator", ADVERSARIAL, "return relativistic_average_critic_loss(made, real, mean)", "return F.softplus(mean(real.float()) - made.float()).mean()", f"{REFERENCE} test_adversarial.py::test_gradient_is_the_numerical_one"),
+    Mutant("vanilla-labels-swapped", ADVERSARIAL, "F.softplus(-real.float()).mean() + F.softplus(fake.float()).mean()", "F.softplus(real.float()).mean() + F.softplus(-fake.float()).mean()", f"{REFERENCE} test_adversarial.py::test_the_roles"),
+    Mutant("vanilla-saturates", ADVERSARIAL, "return F.softplus(-fake.float()).mean()", "return -F.softplus(fake.float()).mean()", REFERENCE),
+    Mutant("lsgan-half-missing", ADVERSARIAL, "fake.float().square().mean())/2", "fake.float().square().mean())", REFERENCE),
+    Mutant("lsgan-target-0", ADVERSARIAL, "return (fake.float() - 1).square().mean()", "return fake.float().square().mean()", REFERENCE),
+    Mutant("hinge-margin-missing", ADVERSARIAL, "F.relu(1 + fake.float())", "F.relu(fake.float())", REFERENCE),
+    Mutant("hinge-sign", ADVERSARIAL, "return -fake.float().mean()", "return fake.float().mean()", f"{REFERENCE} test_adversarial.py::test_the_roles"),
+    Mutant("relativistic-pairs-swapped", ADVERSARIAL, "F.softplus(fake.float() - real.float())", "F.softplus(real.float() - fake.float())", REFERENCE),
+    Mutant("relativistic-same-for-both", ADVERSARIAL, "return relativistic_critic_loss(fake, real)", "return relativistic_critic_loss(real, fake)", REFERENCE),
+    Mutant("average-missing", ADVERSARIAL, "F.softplus(mean(fake) - real)", "F.softplus(fake - real)", f"{REFERENCE} test_adversarial.py::test_mean_is_honoured"),
+    Mutant("average-half-the-generator", ADVERSARIAL, "return relativistic_average_critic_loss(fake, real, mean)", "return F.softplus(mean(real.float()) - fake.float()).mean()", f"{REFERENCE} test_adversarial.py::test_gradient_is_the_numerical_one"),
     Mutant("overflow", ADVERSARIAL, "F.softplus(-real.float()).mean() + ", "(1 + (-real.float()).exp()).log().mean() + ", "test_adversarial.py::test_far_logits_are_no_trouble"),
     Mutant("r1-half-missing", ADVERSARIAL, ".sum(1).mean()/2", ".sum(1).mean()", "test_adversarial.py::test_r1_is_half_the_squared_length_a_picture"),
     Mutant("matching-teaches-the-critic", ADVERSARIAL, "real.detach().float()).abs()", "real.float()).abs()", "test_adversarial.py::test_feature_matching"),
     # 6. Both nets see the same batch
-    Mutant("critic-sees-it-mirrored", GAN, JUDGE, "real, made = self.both(learn.y.flip(-1), learn.pred.detach())", BATCH),
-    Mutant("critic-sees-the-last-batch", GAN, JUDGE, "shown, self.shown = getattr(self, 'shown', learn.pred.detach()), learn.pred.detach()\n            real, made = self.both(learn.y, shown)", BATCH),
-    Mutant("critic-sees-it-after-the-step", GAN, JUDGE, "real, made = self.both(learn.y, learn.model(learn.x).detach().float())", f"{BATCH} {ONCE} {FORMULA}"),
-    Mutant("critic-sides-swapped", GAN, JUDGE, "made, real = self.both(learn.y, learn.pred.detach())", FORMULA),
+    Mutant("critic-sees-it-mirrored", GAN, JUDGE, "real, fake = self.learn.y.flip(-1), self.learn.pred.detach()", BATCH),
+    Mutant("critic-sees-the-last-batch", GAN, JUDGE, "real, fake, self.shown = self.learn.y, getattr(self, 'shown', self.learn.pred.detach()), self.learn.pred.detach()", BATCH),
+    Mutant("critic-sees-it-after-the-step", GAN, JUDGE, "real, fake = self.learn.y, self.learn.model(self.learn.x).detach().float()", f"{BATCH} {ONCE} {FORMULA}"),
+    Mutant("critic-sides-swapped", GAN, JUDGE, "fake, real = self.learn.y, self.learn.pred.detach()", FORMULA),
     # 7. The average is what is validated and saved
-    Mutant("average-not-worn", LEARNER, "bare(self.learn.model).load_state_dict(self.average)", "pass", AVERAGE),
-    Mutant("average-not-worn-at-the-end", LEARNER, "if self.before_find is None: return self.lend()", "if self.before_find is None: return self.take_back()", AVERAGE),
-    Mutant("average-trained-on", LEARNER, "bare(self.learn.model).load_state_dict(self.own)", "pass", AVERAGE),
-    Mutant("average-begins-again", LEARNER, "if self.average is None: self.average", "self.average", EMA),
-    Mutant("average-not-warmed-up", LEARNER, "min(self.decay, (1 + self.n_steps)/(10 + self.n_steps))", "self.decay", EMA),
-    Mutant("average-sides-swapped", LEARNER, "for name in floats], 1 - decay)", "for name in floats], decay)", EMA),
-    Mutant("model-of-own-weights", CHECKPOINT, "self._offer(scores, averaged_weights(self.learn), self.learn.position.step)", "self._offer(scores, own_weights(self.learn), self.learn.position.step)", BEST),
+    Mutant("average-not-worn", AVERAGE, "bare(self.learn.model).load_state_dict(self.average)", "pass", AVERAGE_TEST),
+    Mutant("average-not-worn-at-the-end", AVERAGE, "if self.before_find is None: return self.lend()", "if self.before_find is None: return self.take_back()", AVERAGE_TEST),
+    Mutant("average-trained-on", AVERAGE, "if worn: net.load_state_dict(self.own)", "if worn: pass", AVERAGE_TEST),
+    Mutant("average-begins-again", AVERAGE, "if self.average is None: self.average", "self.average", EMA),
+    Mutant("average-not-warmed-up", AVERAGE, "min(self.decay, (1 + self.n_steps)/(10 + self.n_steps))", "self.decay", EMA),
+    Mutant("average-sides-swapped", AVERAGE, "for name in floats], 1 - decay)", "for name in floats], decay)", EMA),
+    Mutant("model-of-own-weights", CHECKPOINT, "plain_copy(averaged_weights(self.learn))", "plain_copy(own_weights(self.learn))", BEST),
     # 8. Accumulated batches are one large batch
-    Mutant("share-missing", GAN, "loss*self._share()", "loss", ACCUMULATED),
-    Mutant("critic-steps-each-batch", GAN, "if not self.waits: self._step()", "self._step()", ACCUMULATED),
-    Mutant("gradient-carried-over", GAN, "        self.optimiser.zero_grad()\n        self.n_steps += 1", "        self.n_steps += 1", FORMULA),
+    Mutant("share-missing", GAN, "loss*self.share_of_step()", "loss", ACCUMULATED),
+    Mutant("critic-steps-each-batch", GAN, "if not self.waits: self.step()", "self.step()", ACCUMULATED),
+    Mutant("gradient-carried-over", GAN, "    self.optimiser.zero_grad()\n    self.n_steps += 1", "    self.n_steps += 1", FORMULA),
     # 9. float16: one scaler for each net, undone before the gradient is looked at
-    Mutant("scaler-shared", GAN, "self.critic_scaler = make_scaler(device, self.dtype)", "self.critic_scaler = self.learn.precision.scaler", MIXED),
-    Mutant("critic-clipped-scaled", GAN, "self.critic_scaler.unscale_(self.optimiser)", "pass", f"{CLIP}[fp16]"),
-    Mutant("generator-clipped-scaled", LEARNER, "order, run_valid = MixedPrecision.order, False", "order, run_valid = MixedPrecision.order + 2, False", f"{CLIP}[fp16]"),
-    Mutant("critic-not-clipped", GAN, "if (clip := getattr(self.learn, \"gradient_clip\", None)):", "if (clip := None):", CLIP),
-    Mutant("overflow-stepped", LEARNER, "if not self.stepped: raise CancelStepException()", "pass", "test_gan.py::test_fp16_leaves_out_a_step_that_overflows"),
+    Mutant("scaler-shared", GAN, "return self.loss_scale.on(self.learn.pred.device.type, self.dtype)", "self.loss_scale = self.learn.precision.loss_scale; return self.learn.precision.scaler", MIXED),
+    Mutant("critic-clipped-scaled", GAN, "self.scaler.unscale_(self.optimiser)", "pass", f"{CLIP}[fp16]"),
+    Mutant("generator-clipped-scaled", PRECISION, "order, run_valid = MixedPrecision.order, False", "order, run_valid = MixedPrecision.order + 2, False", f"{CLIP}[fp16]"),
+    Mutant("critic-not-clipped", GAN, "if (clip := find_callback(self.learn, GradientClip)):", "if (clip := None):", CLIP),
+    Mutant("overflow-stepped", PRECISION, "if not self.stepped: raise CancelStepException()", "pass", "test_gan.py::test_fp16_leaves_out_a_step_that_overflows"),
     # 10. The learning-rate finder puts the critic and the average back
-    Mutant("find-keeps-the-critic", GAN, "if self.before_find is not None: self.take_up(self.before_find)", "pass", FIND),
-    Mutant("find-remembers-no-copy", GAN, "copy.deepcopy(self.state())", "self.state()", FIND),
-    Mutant("find-keeps-the-average", LEARNER, "if hasattr(self.learn, \"lr_finder\"): self.before_find", "if False: self.before_find", FIND),
+    Mutant("find-keeps-the-critic", GAN, "if self.before_find is not None: self.load_state_dict(self.before_find)", "pass", FIND),
+    Mutant("find-remembers-no-copy", GAN, "copy.deepcopy(self.state_dict())", "self.state_dict()", FIND),
+    Mutant("find-keeps-the-average", AVERAGE, "if self.finding: self.before_find", "if False: self.before_find", FIND),
     # 11. A run that was cut goes on exactly
     Mutant("resume-critic", GAN, "self.critic.load_state_dict(state[\"critic\"])", "pass", RESUME),
     Mutant("resume-critic-optimiser", GAN, "self.optimiser.load_state_dict(state[\"optimiser\"])", "pass", RESUME),
-    Mutant("resume-optimiser", CHECKPOINT, "self.learn.opt.load_state_dict(self.pending[\"optimiser\"])", "pass", RESUME),
-    Mutant("resume-average", LEARNER, "self.average, self.own, self.n_steps = dict(state[\"average\"]), None, state[\"n_steps\"]", "pass", RESUME),
-    Mutant("resume-random-states", CHECKPOINT, "set_random_states(self.pending[\"random\"])", "pass", LATE),
-    Mutant("resume-batch", CHECKPOINT, "self.first_pass + self.stage_epoch - 1, self.batch", "self.first_pass + self.stage_epoch - 1, 0", RESUME),
-    Mutant("resume-pass", CHECKPOINT, "left*loader.bs, self.first_pass + self.stage_epoch - 1, self.batch", "left*loader.bs, loader.epoch, self.batch", LATE),
-    Mutant("resume-position", CHECKPOINT, "self.stage_epoch, self.batch, self.step = state[\"stage_epoch\"], state[\"batch\"], state[\"step\"]", "pass", RESUME),
+    Mutant("resume-optimiser", CHECKPOINT, "learn.opt.load_state_dict(state[\"optimiser\"])", "pass", RESUME),
+    Mutant("resume-average", AVERAGE, "for name, value in average.items()}\n        self.own", "for name, value in weights.items()}\n        self.own", RESUME),
+    Mutant("resume-random-states", CHECKPOINT, "set_random_states(self.random)", "pass", LATE),
+    Mutant("resume-batch", CALLBACK, "loader.start = self.batch", "loader.start = 0", RESUME),
+    Mutant("resume-pass", CALLBACK, "loader.epoch = self.first_pass + self.stage_epoch - 1", "pass", LATE),
+    Mutant("resume-position", CALLBACK, "self.stage_epoch, self.batch, self.steps = state[\"stage_epoch\"], state[\"batch\"], state[\"steps\"]", "pass", RESUME),
     Mutant("resume-sums", LEARNER, "self.sums, self.counts, self.resumed = dict(state[\"sums\"]), dict(state[\"counts\"]), True", "pass", RESUME),
     Mutant("resume-smooth-loss", CHECKPOINT, "smooth.val, smooth.count = self", "_ = self", RESUME),
-    Mutant("resume-history", RECIPES, "history = state[\"history\"] if state else []", "history = []", RESUME),
-    Mutant("resume-best", CHECKPOINT, "self.value, self.weights, self.step = state[\"value\"], state[\"weights\"], state[\"step\"]", "pass", "test_training.py::test_a_resumed_run_remembers_its_best"),
+    Mutant("resume-history", CHECKPOINT, "self.rows, self.smooth = list(state[\"rows\"]), state[\"smooth\"]", "self.smooth = state[\"smooth\"]", RESUME),
+    Mutant("resume-best", CHECKPOINT, "self.value, self.best_weights, self.best_step, self.kept = state[\"value\"], state[\"weights\"], state[\"step\"], state[\"kept\"]", "pass", "test_training.py::test_a_resumed_run_remembers_its_best"),
     # 12. Perceptual features are the trained net's
     Mutant("normalisation-missing", PERCEPTUAL, "x, kept = (x.float() - self.mean)/self.std, {}", "x, kept = x.float(), {}", "test_perceptual.py::test_features_are_the_packages"),
     Mutant("layer-after-activation", PERCEPTUAL, "places[f\"conv{block}_{number}\"] = index", "places[f\"conv{block}_{number}\"] = index + 1", "test_perceptual.py::test_features_before_and_after_activation test_perceptual.py::test_vgg19_layers_are_where_torchvision_has_them"),
@@ -147,19 +148,19 @@ MUTANTS = [
     Mutant("range-of-sr-not-checked", PERCEPTUAL, "if ends[0] >= 0 and ends[1] > 16:", "if False:", RANGE),
     Mutant("range-of-hr-not-checked", PERCEPTUAL, "if not (-0.5 <= ends[2] and ends[3] <= 1.5) else []", "if False else []", RANGE),
     # 13. The best so far
-    Mutant("start-not-scored", CHECKPOINT, "self._offer(scores, averaged_weights(self.learn), 0)", "pass", SCORED),
-    Mutant("best-is-the-last", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "False", SCORED),
-    Mutant("best-is-the-worst", CHECKPOINT, "SCORES[self.score]*(value - self.value) <= 0", "SCORES[self.score]*(value - self.value) >= 0", f"{BEST} {SCORED}"),
-    Mutant("distance-reversed", CHECKPOINT, "distance=-1", "distance=1", SCORED),
+    Mutant("start-not-scored", CHECKPOINT, "self.offer(scores, 0)", "pass", SCORED),
+    Mutant("best-is-the-last", RUN, "SCORES[score]*(value - best) > 0", "True", SCORED),
+    Mutant("best-is-the-worst", RUN, "SCORES[score]*(value - best) > 0", "SCORES[score]*(value - best) < 0", f"{BEST} {SCORED}"),
+    Mutant("distance-reversed", RUN, "distance=-1", "distance=1", SCORED),
     # 14. The guard notices, and puts everything back
     Mutant("nan-loss-not-noticed", GUARD, "if not (math.isfinite(loss) and math.isfinite(seen)):", "if False:",
            "test_guard.py::test_row_04_one_non_finite_step_is_left_out[loss]"),
-    Mutant("nan-forgotten", GUARD, "        self.struck = True", "        pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
+    Mutant("nan-forgotten", GUARD, "    self.struck = True\n", "    pass\n", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
     Mutant("nan-gradient-not-noticed", GUARD, "if not math.isfinite(float(norm)):", "if False:", "test_guard.py::test_row_04_one_non_finite_step_is_left_out[gradient]"),
-    Mutant("critic-not-put-back", GUARD, "if \"gan\" in state[\"callbacks\"]: learn.gan.take_up(state[\"callbacks\"][\"gan\"])", "pass", PUT_BACK),
-    Mutant("average-not-put-back", GUARD, "if \"ema\" in state[\"callbacks\"]:", "if False:", PUT_BACK),
-    Mutant("optimiser-not-put-back", GUARD, "learn.opt.load_state_dict(state[\"optimiser\"])", "pass", PUT_BACK),
-    Mutant("rate-not-halved", GUARD, "else: self.rate /= 2", "else: pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
+    Mutant("critic-not-put-back", GAN, "order, run_valid, rolls_back = MixedPrecision.order - 5, False, True", "order, run_valid = MixedPrecision.order - 5, False", PUT_BACK),
+    Mutant("average-not-put-back", AVERAGE, "order, rolls_back = 65, True", "order = 65", PUT_BACK),
+    Mutant("optimiser-not-put-back", CHECKPOINT, "learn.opt.load_state_dict(state[\"optimiser\"])", "pass", PUT_BACK),
+    Mutant("rate-not-halved", GUARD, "else: self.slow.factor /= 2", "else: pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
     Mutant("explosion-not-noticed", GUARD, "if abs(seen) > self.explosion*max(usual, 1e-6):", "if False:", "test_guard.py::test_row_04_an_exploding_loss_is_put_back_at_once"),
 ]
 
