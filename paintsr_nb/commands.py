@@ -64,7 +64,7 @@ def paintsr_train(
     recipe:str="score", # l1, score, srgan, esrgan, realesrgan or hackathon2020
     arch:str=None, # Generator: compact, srresnet or rrdbnet
     n_iters:int=None, # Steps of the whole run, shared among its stages
-    bs:int=None, # Crops a batch, of each process
+    bs:int=None, # Crops per batch, of each process
     low_size:int=None, # Side of a crop in LR pixels
     lr:float=None, # Learning rate of every stage
     precision:str=None, # fp32, bf16 or fp16; where it is not given the fastest is measured
