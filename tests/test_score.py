@@ -33,7 +33,7 @@ def folders(tmp_path):
 
 
 def score(folders, **options):
-    options = dict(low_dir=folders/"low", n_workers=2) | options
+    options = dict(low_dir=folders/"low", num_workers=2) | options
     return score_folders(folders/"sr", folders/"high", **options)
 
 
