@@ -22,13 +22,7 @@ from paintsr_nb.upscaling.engine import Mode, Upscaler, measure_context, measure
 BF16 = Mode(torch.bfloat16)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Pictures this small are slower on two threads than on one."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Repeat(nn.Module):

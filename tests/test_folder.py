@@ -21,13 +21,7 @@ from paintsr_nb.upscaling.engine import Upscaler
 from paintsr_nb.upscaling.folder import plan_outputs, upscale_files
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    "Pictures this small are slower on two threads than on one."
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Repeat(nn.Module):
