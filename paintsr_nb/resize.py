@@ -46,11 +46,12 @@ def resize_matrix(
         weights = np.ones((n_out, 1))
     else:
         stretch = max(n_in/n_out, 1) if antialias else 1
-        indices = (np.floor(centre - width*stretch/2)[:, None] + np.arange(int(np.ceil(width*stretch)) + 2)).astype(int)
+        reach = np.arange(int(np.ceil(width*stretch)) + 2)
+        indices = (np.floor(centre - width*stretch/2)[:, None] + reach).astype(int)
         weights = function((centre[:, None] - indices)/stretch)
         weights /= weights.sum(1, keepdims=True)
     places = np.arange(n_out).repeat(indices.shape[1]), _at_border(indices, n_in, border).ravel()
-    matrix = sparse.coo_array((weights.ravel(), places), shape=(n_out, n_in)).tocsr() # a column that occurs twice: weights add up
+    matrix = sparse.coo_array((weights.ravel(), places), shape=(n_out, n_in)).tocsr() # weights of the same place add up
     matrix.eliminate_zeros()
     return matrix
 
@@ -110,7 +111,8 @@ def shrink(
     "The LR picture of an HR one, made as those of the benchmarks are: bicubic, stretched, clamped at the border."
     height, width = high.shape[:2]
     if height % scale or width % scale:
-        raise ValueError(f"{width}x{height} does not divide by {scale}: cut it first with `crop_to_multiple(high, {scale})`")
+        raise ValueError(f"{width}x{height} does not divide by {scale}: "
+                         f"cut it first with `crop_to_multiple(high, {scale})`")
     return resize(high, height//scale, width//scale)
 
 # %% ../nbs/02_resize.ipynb #5d71d62a
@@ -151,7 +153,9 @@ def back_project(
         missing -= _apply(rounds, missing, work)
     return _as_dtype(sr + _apply(ups, total, work), sr.dtype)
 
-def _apply(matrices, pixels, dtype): return _along_width(matrices[1], _along_height(matrices[0], pixels, dtype), dtype)
+def _apply(matrices, pixels, dtype):
+    tall, wide = matrices
+    return _along_width(wide, _along_height(tall, pixels, dtype), dtype)
 
 # %% ../nbs/02_resize.ipynb #65ff7b18
 def _check_partners(low, sr):

@@ -24,7 +24,11 @@ from ..resize import back_project, enlarge, shrink
 def _back_projected(low): return back_project(low, enlarge(low))
 def _lanczos(low): return enlarge(low, kernel="lanczos")
 
-BASELINES = dict(bicubic=enlarge, lanczos=_lanczos, back_projected=_back_projected) # Name → function from the LR to the SR picture
+BASELINES = dict( # Name → function from the LR to the SR picture
+    bicubic=enlarge,
+    lanczos=_lanczos,
+    back_projected=_back_projected,
+)
 
 # %% ../../nbs/challenge/50_score.ipynb #ee6fbda6
 def _listed(folder, what):
@@ -50,18 +54,25 @@ def match_pictures(
     folders = {"upscaled": sr_dir, "true": high_dir} | ({"LR": low_dir} if low_dir else {})
     sr, high, *low = _keyed([_listed(folder, what) for what, folder in folders.items()])
     if (doubled := high[high.key.duplicated(keep=False)]).size:
-        raise ReportError(f"{len(doubled)} true pictures share an id, so nobody knows which to compare with: keep one per id",
-                          pd.DataFrame(dict(file=doubled.path, problem="has the id " + doubled.key)))
+        report = pd.DataFrame(dict(file=doubled.path, problem="has the id " + doubled.key))
+        raise ReportError(f"{len(doubled)} true pictures share an id: keep one per id, or nobody knows which to compare with", report)
     if not set(sr.key) & set(high.key):
         raise ValueError(f"no picture of {sr_dir} (such as {Path(sr.path[0]).name}) has the id of one in {high_dir} "
                          f"(such as {Path(high.path[0]).name}): name the two folders again, or give the files the same stems")
     rivals = sr[sr.key.duplicated(keep=False)]
     single = sr.drop_duplicates("key", keep=False)
-    pairs = pd.DataFrame(dict(id=high.key, low=_looked_up(high.key, *low), sr=_looked_up(high.key, single), high=high.path))
+    pairs = pd.DataFrame(dict(
+        id=high.key,
+        low=_looked_up(high.key, *low),
+        sr=_looked_up(high.key, single),
+        high=high.path,
+    ))
     found = [(path, "no upscaled picture has its id") for path in pairs.high[~high.key.isin(sr.key)]]
-    found += [(row.path, f"is one of {sum(sr.key == row.key)} pictures with the id {row.key}: keep one") for row in rivals.itertuples()]
+    found += [(row.path, f"is one of {sum(sr.key == row.key)} pictures with the id {row.key}: keep one")
+              for row in rivals.itertuples()]
     found += [(path, "no true picture has its id: left out") for path in single.path[~single.key.isin(high.key)]]
-    if low: found += [(path, f"has no LR picture in {low_dir}: no baselines for it") for path in pairs.high[pairs.low == ""]]
+    if low:
+        found += [(path, f"has no LR picture in {low_dir}: no baselines for it") for path in pairs.high[pairs.low == ""]]
     return pairs, pd.DataFrame(found, columns=["file", "problem"], dtype=str)
 
 def _looked_up(keys, frame=None):
@@ -70,9 +81,11 @@ def _looked_up(keys, frame=None):
 
 # %% ../../nbs/challenge/50_score.ipynb #5e0ea826
 def _numbers(sr, high, protocol):
-    enough = {name: min(high.shape[:2]) > 2*rules.margin for name, rules in PROTOCOLS.items()}
-    others = {f"ssim_{name}": ssim(sr, high, name) if enough[name] else math.nan for name in PROTOCOLS if name != protocol}
-    return dict(psnr=psnr(sr, high, protocol), ssim=ssim(sr, high, protocol), **others)
+    numbers = dict(psnr=psnr(sr, high, protocol), ssim=ssim(sr, high, protocol))
+    for name, rules in PROTOCOLS.items():
+        enough = min(high.shape[:2]) > 2*rules.margin
+        if name != protocol: numbers[f"ssim_{name}"] = ssim(sr, high, name) if enough else math.nan
+    return numbers
 
 # %% ../../nbs/challenge/50_score.ipynb #9bd34e0b
 def _score_sr(path, high_path, high, protocol):

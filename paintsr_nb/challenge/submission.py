@@ -34,7 +34,8 @@ def expected_pictures(
         if name in named: problem = f"has the id {picture_id(path)}, as {named[name]} has: keep one of them"
         if problem: problems.append((str(path), problem))
         else: named[name] = path
-    if problems: raise ReportError(f"{len(problems)} of {len(paths)} pictures in {low_dir} cannot be submitted:", _report(problems))
+    if problems:
+        raise ReportError(f"{len(problems)} of {len(paths)} pictures in {low_dir} cannot be submitted:", _report(problems))
     return dict(sorted(named.items()))
 
 def _low_problem(path, side):
@@ -53,14 +54,17 @@ def _pack(files, out):
     with ZipFile(out, "w") as archive:
         for name in sorted(files):
             entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system, entry.external_attr = 3, 0o644 << 16   # Unix, whichever system writes it; readable by all
+            entry.create_system = 3   # Unix, whichever system writes it
+            entry.external_attr = 0o644 << 16   # readable by all
             archive.writestr(entry, Path(files[name]).read_bytes())
 
 # %% ../../nbs/challenge/51_submission.ipynb #776dd7e4
 def _entry_problems(entry, lows):
     *folders, base = entry.filename.replace("\\", "/").split("/")
-    if entry.is_dir(): yield "is a folder: the archive must be flat, or everything scores 0.0"
-    elif base.startswith(".") or "__MACOSX" in folders: yield "is a hidden file of the system: put the pictures alone into the archive"
+    if entry.is_dir():
+        yield "is a folder: the archive must be flat, or everything scores 0.0"
+    elif base.startswith(".") or "__MACOSX" in folders:
+        yield "is a hidden file of the system: put the pictures alone into the archive"
     else:
         if folders: yield "lies in a folder: all pictures belong at the root of the archive, or everything scores 0.0"
         if base not in lows: yield _about_name(base, lows)
@@ -111,7 +115,8 @@ def _archive_problems(path, label, lows, side):
         files = [entry for entry in entries if not entry.is_dir()]
         found = []
         if len(files) != len(lows):
-            found.append((label, f"holds {len(files)} files, the test set has {len(lows)}: a wrong number scores 0 as a whole"))
+            problem = f"holds {len(files)} files, the test set has {len(lows)}: a wrong number scores 0 as a whole"
+            found.append((label, problem))
         counts = Counter(entry.filename for entry in files)
         found += [(name, f"is in the archive {count} times") for name, count in counts.items() if count > 1]
         for entry in progress(entries, what="checking"):
@@ -124,7 +129,7 @@ def _member_problems(archive, entry, lows, side):
     base = entry.filename.replace("\\", "/").split("/")[-1]
     if entry.is_dir() or any("hidden" in problem for problem in problems): return problems
     expected = _expected_size(lows.get(base), side)
-    limit = 2*3*expected[0]*expected[1] + 1_000_000 if expected else 200_000_000   # twice the bytes of the pixels, and a profile
+    limit = 2*3*expected[0]*expected[1] + 1_000_000 if expected else 200_000_000   # twice the pixels' bytes, and some
     data, problem = _unpacked(archive, entry, limit)
     return problems + ([problem] if data is None else list(_png_problems(data, base, expected)))
 
