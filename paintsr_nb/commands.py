@@ -148,6 +148,7 @@ def paintsr_submit(
     made = submit(low_dir, out, Upscaler(model, device, precise=True), work=work, overwrite=overwrite)
     print(f"{out}: {len(made)} pictures, checked")
 
+# %% ../nbs/90_commands.ipynb #f16d08c4
 @command
 def paintsr_check(
     archive:str, # The zip that you want to send
@@ -178,11 +179,16 @@ def paintsr_demo(
     from paintsr_nb.viewing.compare import compare
     painting, = samples(sample)
     sr = Upscaler(model)(painting.low, show_progress=True)
-    rivals = {"bicubic": enlarge(painting.low), "Lanczos": enlarge(painting.low, kernel="lanczos"), f"model {model}": sr}
-    rows = [dict(picture=name, **{"PSNR dB": psnr(picture, painting.high), "SSIM": ssim(picture, painting.high)})
-            for name, picture in progress(rivals.items(), what="scoring")]
-    table = pd.DataFrame(rows)
-    for name, picture in progress(dict(LR=painting.low, SR=sr, HR=painting.high).items(), what="writing"): write_picture(f"{out}/{name}.png", picture)
-    page = compare(painting.low, sr, painting.high, view=dict(zoom=1, x=1330, y=740)).save_html(
-        f"{out}/index.html", title=painting.title, scores=table, note=f"Scores by protocol wang_rgb against the true picture. Painted {painting.licence}.")
+    rivals = {
+        "bicubic": enlarge(painting.low),
+        "Lanczos": enlarge(painting.low, kernel="lanczos"),
+        f"model {model}": sr,
+    }
+    table = pd.DataFrame([{"picture": name, "PSNR dB": psnr(picture, painting.high), "SSIM": ssim(picture, painting.high)}
+                          for name, picture in progress(rivals.items(), what="scoring")])
+    pictures = dict(LR=painting.low, SR=sr, HR=painting.high)
+    for name, picture in progress(pictures.items(), what="writing"): write_picture(f"{out}/{name}.png", picture)
+    note = f"Scores by protocol wang_rgb against the true picture. Painted {painting.licence}."
+    widget = compare(*pictures.values(), view=dict(zoom=1, x=1330, y=740))
+    page = widget.save_html(f"{out}/index.html", title=painting.title, scores=table, note=note)
     print(table.round(4).to_string(index=False), page, sep="\n")

@@ -34,7 +34,8 @@ def _check_scene(pictures, crop):
     for label, pixels in pictures.items():
         if getattr(pixels, "dtype", None) != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
             found = f"{pixels.dtype} {pixels.shape}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-            raise TypeError(f"{label!r} is {found}, expected a uint8 array (H,W,3) or (H,W): convert it with `to_uint8`")
+            raise TypeError(f"{label!r} is {found}, expected a uint8 array (H,W,3) or (H,W): "
+                            "convert it with `to_uint8`")
     height, width = max((pixels.shape[:2] for pixels in pictures.values()), key=lambda shape: shape[0]*shape[1])
     for label, pixels in pictures.items():
         if pixels.shape[0]*width != pixels.shape[1]*height:
@@ -42,14 +43,14 @@ def _check_scene(pictures, crop):
                              "all pictures must show the same scene; cut them to the same shape first")
     top, left, crop_height, crop_width = crop or (0, 0, height, width)
     if min(top, left) < 0 or min(crop_height, crop_width) < 1 or top+crop_height > height or left+crop_width > width:
-        raise ValueError(f"crop (top, left, height, width) = {tuple(crop)} leaves the picture of {height} rows and {width} columns: "
-                         "give it in pixels of the largest picture")
+        raise ValueError(f"crop (top, left, height, width) = {tuple(crop)} leaves the picture of {height} rows "
+                         f"and {width} columns: give it in pixels of the largest picture")
     return height, (top, left, crop_height, crop_width)
 
 # %% ../nbs/04_figures.ipynb #aec64ee6
 def _panel_side(crop_width, limit):
     "Width of a panel in screen pixels: the largest multiple of `crop_width` within `limit`, or `limit` itself."
-    return max(limit//crop_width, 1)*crop_width if crop_width <= limit else limit
+    return limit//crop_width*crop_width if crop_width <= limit else limit
 
 # %% ../nbs/04_figures.ipynb #a6b8ee45
 def _draw(axes, pixels, height, crop, screen):
@@ -60,8 +61,8 @@ def _draw(axes, pixels, height, crop, screen):
     y1, x1 = int(-(-(top+crop_height)//ratio)), int(-(-(left+crop_width)//ratio))
     part = pixels[y0:y1, x0:x1]
     enlarged = screen*ratio >= crop_width
-    axes.imshow(part, extent=(x0*ratio, x1*ratio, y1*ratio, y0*ratio), interpolation="nearest" if enlarged else "antialiased",
-                interpolation_stage="data", cmap="gray", vmin=0, vmax=255)
+    axes.imshow(part, extent=(x0*ratio, x1*ratio, y1*ratio, y0*ratio), cmap="gray", vmin=0, vmax=255,
+                interpolation="nearest" if enlarged else "antialiased", interpolation_stage="data")
     axes.set(xlim=(left, left+crop_width), ylim=(top+crop_height, top), xticks=[], yticks=[], aspect="auto")
     axes.spines[:].set_visible(False)
 
@@ -70,7 +71,7 @@ def strip(
     pictures:dict, # Label → picture (H,W,3) or (H,W), uint8; sizes may differ, shapes not
     crop:tuple=None, # top, left, height, width in pixels of the largest picture; `None` shows all of it
     size:float=2.2, # Greatest width of one panel, in inches of 100 screen pixels
-)->Figure: # One panel a picture, from left to right
+)->Figure: # One panel per picture, from left to right
     "Pictures side by side with the same field of view and visible pixels."
     height, crop = _check_scene(pictures, crop)
     width = _panel_side(crop[3], round(size*100))
@@ -117,14 +118,15 @@ def curves(
     history, # pandas frame with a column `step` or `epoch`, else its index is the axis
     columns:list=None, # Names, one panel each; a tuple of names shares a panel; `None`: every column of numbers
     size:float=3.2, # Width of a panel in inches
-)->Figure: # One panel an entry of `columns`
+)->Figure: # One panel per entry of `columns`
     "The columns of a training history against its steps or epochs."
     axis = next((name for name in ("step", "epoch") if name in history), None)
     known = [name for name in history.select_dtypes("number") if name not in ("step", "epoch")]
     panels = [(entry,) if isinstance(entry, str) else tuple(entry) for entry in (known if columns is None else columns)]
     unknown = [name for names in panels for name in names if name not in known]
     if unknown or not panels:
-        raise ValueError(f"no column of numbers {', '.join(unknown) or 'at all'} in the history: choose from {', '.join(known) or 'none'}")
+        raise ValueError(f"no column of numbers {', '.join(unknown) or 'at all'} in the history: "
+                         f"choose from {', '.join(known) or 'none'}")
     figure = Sheet(figsize=(size*len(panels), size*0.72), dpi=100, layout="constrained", facecolor="white")
     for axes, names in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for name in names: _curve(axes, history if axis is None else history.set_index(axis), name)

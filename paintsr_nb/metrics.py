@@ -21,7 +21,9 @@ class Protocol:
     sample_covariance:bool=False # Divide by N-1 instead of N?
 
     @property
-    def margin(self): return self.crop + self.size//2 # pixels at each border that are no centre of a full window
+    def margin(self):
+        "Pixels at each border that are no centre of a full window."
+        return self.crop + self.size//2
 
     @property
     def window(self):
@@ -38,18 +40,21 @@ PROTOCOLS = dict(
 
 # %% ../nbs/03_metrics.ipynb #178edb55
 def _checked(sr, high, protocol, least):
-    "The `Protocol` of that name, once both pictures are fit for it; `least` is its smallest side."
+    "The `Protocol` of that name, after both pictures were checked; `least` gives the smallest side that it takes."
     if protocol not in PROTOCOLS: raise ValueError(f"unknown protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}")
     for name, pixels in dict(sr=sr, high=high).items():
         if pixels.dtype != np.uint8:
-            raise TypeError(f"{name} is {pixels.dtype}, expected uint8: `read_rgb8` a saved file, or `to_uint8` floats of 0 to 1")
+            raise TypeError(f"{name} is {pixels.dtype}, expected uint8: "
+                            "`read_rgb8` a saved file, or `to_uint8` floats of 0 to 1")
         if pixels.ndim != 3 or pixels.shape[2] != 3:
             raise ValueError(f"{name} has shape {pixels.shape}, expected (H,W,3): `read_rgb8` gives that")
     if sr.shape != high.shape:
-        raise ValueError(f"sr is {_size(sr)} and high is {_size(high)}, expected one size: see whether they belong together")
+        raise ValueError(f"sr is {_size(sr)} and high is {_size(high)}, expected one size: "
+                         "see whether they belong together")
     rules = PROTOCOLS[protocol]
     need = least(rules)
-    if min(sr.shape[:2]) < need: raise ValueError(f"{_size(sr)} is too small, {protocol} needs {need} pixels a side: compare a larger part")
+    if min(sr.shape[:2]) < need:
+        raise ValueError(f"{_size(sr)} is too small, {protocol} needs {need} pixels per side: compare a larger part")
     return rules
 
 def _size(pixels): return f"{pixels.shape[1]}x{pixels.shape[0]}"

@@ -21,7 +21,13 @@ def _lanczos(x): return np.where(np.abs(x) < 3, np.sinc(x)*np.sinc(x/3), 0.0)
 def _triangle(x): return np.maximum(1 - np.abs(x), 0.0)
 def _box(x): return np.where((-0.5 <= x) & (x < 0.5), 1.0, 0.0)
 
-KERNELS = dict(bicubic=(_cubic, 4), lanczos=(_lanczos, 6), bilinear=(_triangle, 2), box=(_box, 1), nearest=(None, 0)) # name → function, width
+KERNELS = dict( # Name → function, and how many source pixels it covers
+    bicubic=(_cubic, 4),
+    lanczos=(_lanczos, 6),
+    bilinear=(_triangle, 2),
+    box=(_box, 1),
+    nearest=(None, 0),
+)
 
 # %% ../nbs/02_resize.ipynb #16163707
 def resize_matrix(
@@ -29,20 +35,23 @@ def resize_matrix(
     n_out:int, # Target pixels along the axis, 1 or more
     kernel:str="bicubic", # A name in `KERNELS`
     antialias:bool=True, # Stretch the kernel when shrinking?
-    border:str="clamp", # "clamp" repeats the edge pixel, "mirror" folds the picture over (edge pixel included)
+    border:str="clamp", # "clamp" repeats the edge pixel, "mirror" folds the picture over, edge pixel included
 )->sparse.csr_array: # (n_out, n_in) float64, each row sums to 1
     "The matrix that resizes one axis of a picture."
     _check_choices(n_in, n_out, kernel, border)
     centre = (np.arange(n_out) + 0.5)*n_in/n_out - 0.5
     function, width = KERNELS[kernel]
-    if function is None: indices, weights = np.floor(centre + 0.5).astype(int)[:, None], np.ones((n_out, 1))
+    if function is None:
+        indices = np.floor(centre + 0.5).astype(int)[:, None]
+        weights = np.ones((n_out, 1))
     else:
         stretch = max(n_in/n_out, 1) if antialias else 1
-        indices = (np.floor(centre - width*stretch/2)[:, None] + np.arange(int(np.ceil(width*stretch)) + 2)).astype(int)
+        reach = np.arange(int(np.ceil(width*stretch)) + 2)
+        indices = (np.floor(centre - width*stretch/2)[:, None] + reach).astype(int)
         weights = function((centre[:, None] - indices)/stretch)
         weights /= weights.sum(1, keepdims=True)
     places = np.arange(n_out).repeat(indices.shape[1]), _at_border(indices, n_in, border).ravel()
-    matrix = sparse.coo_array((weights.ravel(), places), shape=(n_out, n_in)).tocsr() # where a column occurs twice, weights add up
+    matrix = sparse.coo_array((weights.ravel(), places), shape=(n_out, n_in)).tocsr() # weights of the same place add up
     matrix.eliminate_zeros()
     return matrix
 
@@ -68,7 +77,8 @@ def resize(
 )->np.ndarray: # (height,width) or (height,width,C) of the same dtype
     "Resize a picture: vertically, then horizontally."
     _check_pixels(pixels)
-    tall, wide = (resize_matrix(n_in, n_out, kernel, antialias, border) for n_in, n_out in zip(pixels.shape, (height, width)))
+    tall = resize_matrix(pixels.shape[0], height, kernel, antialias, border)
+    wide = resize_matrix(pixels.shape[1], width, kernel, antialias, border)
     between = pixels.dtype if rounded else _working(pixels.dtype)
     return _along_width(wide, _along_height(tall, pixels, between), pixels.dtype)
 
@@ -101,7 +111,8 @@ def shrink(
     "The LR picture of an HR one, made as those of the benchmarks are: bicubic, stretched, clamped at the border."
     height, width = high.shape[:2]
     if height % scale or width % scale:
-        raise ValueError(f"{width}x{height} does not divide by {scale}: cut it first with `crop_to_multiple(high, {scale})`")
+        raise ValueError(f"{width}x{height} does not divide by {scale}: "
+                         f"cut it first with `crop_to_multiple(high, {scale})`")
     return resize(high, height//scale, width//scale)
 
 # %% ../nbs/02_resize.ipynb #5d71d62a
@@ -142,7 +153,9 @@ def back_project(
         missing -= _apply(rounds, missing, work)
     return _as_dtype(sr + _apply(ups, total, work), sr.dtype)
 
-def _apply(matrices, pixels, dtype): return _along_width(matrices[1], _along_height(matrices[0], pixels, dtype), dtype)
+def _apply(matrices, pixels, dtype):
+    tall, wide = matrices
+    return _along_width(wide, _along_height(tall, pixels, dtype), dtype)
 
 # %% ../nbs/02_resize.ipynb #65ff7b18
 def _check_partners(low, sr):

@@ -1,13 +1,19 @@
-"The console commands as a user types them: exit codes, what is printed where, what is left behind."
+"""The console commands as a user types them: exit codes, what is printed where, what is left behind.
+
+Each command runs once as a program of its own (`run`); what follows it runs here (`here`), because starting Python and PyTorch takes longer than the rest."""
+import io
 import json
 import subprocess
 import sys
 import zipfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from paintsr_nb import commands
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.nets.weights import save_model
 from paintsr_nb.picture import read_rgb8, write_picture
@@ -23,6 +29,20 @@ def run(name, *arguments, code=0):
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done
+
+
+def here(name, *arguments, code=0):
+    "What `run` does, in this process: a traceback is an error of the test."
+    out, err, argv = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = [name, *map(str, arguments)]
+    try:
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as end: getattr(commands, name)()
+    finally: sys.argv = argv
+    told = end.value.code
+    if isinstance(told, str): print(told, file=err)   # as Python does it
+    found = 1 if isinstance(told, str) else told or 0
+    assert found == code, (found, out.getvalue(), err.getvalue())
+    return SimpleNamespace(stdout=out.getvalue(), stderr=err.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +70,7 @@ def test_prepare_twice(tmp_path, painting):
     write_picture(tmp_path/"high"/"tree.png", painting[::-1].copy())
     first = run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store")
     assert "2 pictures" in first.stdout and "%|" in first.stderr
-    assert "nothing to do" in run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
+    assert "nothing to do" in here("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
     low = np.load(tmp_path/"store"/"low"/"boat.npy")
     assert np.array_equal(low, shrink(painting))
 
@@ -67,7 +87,7 @@ def test_prepare_names_every_fault_before_it_writes(tmp_path, painting):
     report = run("paintsr_prepare", *folders, code=1).stderr
     for name in ("alone.png", "odd.png", "torn.png"): assert name in report
     assert not (tmp_path/"store"/"manifest.json").exists()
-    done = run("paintsr_prepare", *folders, "--skip_bad")
+    done = here("paintsr_prepare", *folders, "--skip_bad")
     assert "1 pictures" in done.stdout and done.stdout.count("left out:") == 3 and "3 faulty files left out" in done.stdout
 
 
@@ -81,16 +101,16 @@ def test_upscale_keeps_going_and_keeps_results(tmp_path, painting, model):
     assert read_rgb8(tmp_path/"out"/"one_x4.png").shape == (4, 4, 3)
     (tmp_path/"in"/"broken.png").unlink()
     stamp = (tmp_path/"out"/"a_x4.png").stat().st_mtime_ns
-    assert "4 kept" in run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model).stdout
+    assert "4 kept" in here("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model).stdout
     assert (tmp_path/"out"/"a_x4.png").stat().st_mtime_ns == stamp
-    assert "4 done" in run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--overwrite").stdout
+    assert "4 done" in here("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--overwrite").stdout
 
 
 def test_upscale_refuses_a_collision_before_it_begins(tmp_path, painting, model):
     for name in ("a.png", "a.jpg"): write_picture(tmp_path/"in"/name, shrink(painting))
-    assert "a_x4.png" in run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, code=1).stderr
+    assert "a_x4.png" in here("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, code=1).stderr
     assert not list((tmp_path/"out").glob("*")) if (tmp_path/"out").exists() else True
-    assert "no pictures given" in run("paintsr_upscale", code=1).stderr
+    assert "no pictures given" in here("paintsr_upscale", code=1).stderr
 
 
 def test_score_prints_and_writes_numbers(tmp_path, painting):
@@ -104,9 +124,9 @@ def test_score_prints_and_writes_numbers(tmp_path, painting):
     assert numbers["baselines"]["back-projected"]["ssim"] > numbers["ssim"]
     write_picture(tmp_path/"high"/"image_2400px_0030.png", painting)
     write_picture(tmp_path/"sr"/"candidate_0011.png", painting)
-    done = run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--no_baselines", code=1)
+    done = here("paintsr_score", tmp_path/"sr", tmp_path/"high", "--no_baselines", code=1)
     assert "0030" in done.stdout and "missing" in done.stdout and "candidate_0011.png" in done.stdout
-    assert "choose one of" in run("paintsr_score", tmp_path/"sr", tmp_path/"high", "--protocol", "ssim", code=1).stderr
+    assert "choose one of" in here("paintsr_score", tmp_path/"sr", tmp_path/"high", "--protocol", "ssim", code=1).stderr
 
 
 def test_submit_and_check(tmp_path, model):
@@ -114,14 +134,14 @@ def test_submit_and_check(tmp_path, model):
     for number in (10, 30): write_picture(low/f"image_600px_{number:04d}.png", np.full((600, 600, 3), number, np.uint8))
     first = run("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip")
     assert "2 pictures" in first.stdout
-    run("paintsr_submit", low, "--model", model, "--out", tmp_path/"b.zip")
+    here("paintsr_submit", low, "--model", model, "--out", tmp_path/"b.zip")
     assert (tmp_path/"a.zip").read_bytes() == (tmp_path/"b.zip").read_bytes()
     assert "keeps every rule" in run("paintsr_check", tmp_path/"a.zip", low).stdout
     with zipfile.ZipFile(tmp_path/"a.zip") as archive: picture = archive.read("candidate_0010.png")
     with zipfile.ZipFile(tmp_path/"bad.zip", "w") as archive: archive.writestr("folder/candidate_0010.png", picture)
-    report = run("paintsr_check", tmp_path/"bad.zip", low, code=1).stdout
+    report = here("paintsr_check", tmp_path/"bad.zip", low, code=1).stdout
     assert "candidate_0030.png" in report and "folder" in report and "violations" in report
-    assert "exists" in run("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip", code=1).stderr
+    assert "exists" in here("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip", code=1).stderr
 
 
 @pytest.mark.shared
@@ -129,7 +149,7 @@ def test_submit_and_check(tmp_path, model):
 def test_community_models_upscale(tmp_path, data, name):
     picture = read_rgb8(data/"bench"/"Set5"/"LR"/"img_001.png")[:40, :40].copy()
     write_picture(tmp_path/"a.png", picture)
-    run("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name)
+    here("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name)
     sr = read_rgb8(tmp_path/"out"/"a_x4.png")
     assert sr.shape == (160, 160, 3) and np.abs(shrink(sr).astype(int) - picture).mean() < 8   # it is the same picture, larger
 
@@ -138,5 +158,5 @@ def test_community_models_upscale(tmp_path, data, name):
 @pytest.mark.parametrize("name", ["RFDN_AIM_x4.pth", "SPAN_x4_team00.pth", "IMDN_x4.pth"])
 def test_unknown_models_are_refused_by_name(tmp_path, data, painting, name):
     write_picture(tmp_path/"a.png", shrink(painting))
-    report = run("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name, code=1).stderr
+    report = here("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name, code=1).stderr
     assert name in report and "RRDBNet" in report and not (tmp_path/"out").exists()

@@ -9,30 +9,34 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTEBOOKS = sorted(path for path in ROOT.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in path.parts)
-FASTAI_ROOMS = {"data.patches", "training.learner", "training.gan", "training.checkpoint", "training.guard", "training.parallel", "training.recipes"}
-NO_TORCH = {"core", "picture", "resize", "metrics", "figures", "samples", "painter", "data.sources", "data.pairs", "data.audit", "data.degrade", "data.store",
+sys.path.insert(0, str(ROOT/"tools"))
+import house
+
+FASTAI_ROOMS = {"data.patches",
+                *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "parallel", "train"))}
+NO_TORCH = {"core", "picture", "resize", "metrics", "figures", "samples", "painter",
+            "data.sources", "data.pairs", "data.audit", "data.degrade", "data.store",
             "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore"}
 
-
-def cells(path): return json.loads(path.read_text(encoding="utf-8"))["cells"]
-
-
-def room_of(path):
-    "The module that a notebook exports, or None."
-    for cell in cells(path):
-        if (found := re.search(r"^#\| *default_exp +(\S+)", "".join(cell["source"]), re.M)): return found[1]
-
-
-ROOMS = {room: path for path in NOTEBOOKS if (room := room_of(path))}
+NOTEBOOKS = house.notebooks()
+PAGES = house.measure_all()
+ROOMS = {page.room: page.path for page in PAGES}
 NUMBERS = {room: int(path.name.split("_")[0]) for room, path in ROOMS.items()}
+
+
+def tree_of(room): return ast.parse((ROOT/"paintsr_nb"/Path(*room.split("."))).with_suffix(".py").read_text(encoding="utf-8"))
+
+
+def exported(room):
+    "The public names of a room's module, by its `__all__`."
+    return next((ast.literal_eval(node.value) for node in tree_of(room).body
+                 if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"), [])
 
 
 def imports(room):
     "Every module that a room's code imports, anywhere in it, absolute."
     package = ["paintsr_nb", *room.split(".")]
-    tree = ast.parse((ROOT/Path(*package)).with_suffix(".py").read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in ast.walk(tree_of(room)):
         if isinstance(node, ast.Import): yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = ".".join(package[:-node.level]) if node.level else ""
@@ -94,8 +98,8 @@ def test_using_needs_neither_fastai_nor_torchvision(room):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_pages_are_pages(path):
-    page = cells(path)
-    first = "".join(page[0]["source"])
+    page = house.cells(path)
+    first = house.source(page[0])
     assert page[0]["cell_type"] == "markdown" and first.startswith("# ") and "\n> " in first, "begin with a title and a line of what it is for"
     assert all(cell.get("id") for cell in page), "every cell has an id"
     assert len({cell["id"] for cell in page}) == len(page)
@@ -127,8 +131,101 @@ def test_public_names_do_not_collide():
     "`from paintsr_nb.all import *` must not hide one room's function behind another's."
     owners = {}
     for room in set(ROOMS) - {"all", "commands"}:
-        tree = ast.parse((ROOT/"paintsr_nb"/Path(*room.split("."))).with_suffix(".py").read_text(encoding="utf-8"))
-        listed = next((ast.literal_eval(node.value) for node in tree.body
-                       if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"), [])
-        for name in listed: owners.setdefault(name, []).append(room)
+        for name in exported(room): owners.setdefault(name, []).append(room)
     assert not {name: rooms for name, rooms in owners.items() if len(rooms) > 1}
+
+
+# What a reader can take in: few names per page, short lines, and every name shown at work.
+MOST_NAMES, LONGEST_LINE, LEAST_FOLLOWED = 12, 140, 0.8
+
+MORE_NAMES = {  # room → (how many public names it may have, why they stay together)
+    "losses.adversarial": (15, "every loss is two formulas, what the critic minimises and what the generator does, and they are read as one table"),
+}
+
+NOT_SHOWN = {  # room → {public name: why no cell of its page uses it}
+}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.stem)
+
+
+@each_page
+def test_a_dozen_names_per_page(page):
+    most, _ = MORE_NAMES.get(page.room, (MOST_NAMES, ""))
+    assert len(page.names) <= most, f"{len(page.names)} public names: cut the page along its ideas, or begin the helpers' names with _"
+
+
+@each_page
+def test_no_line_is_too_long(page):
+    assert not page.longer_than(LONGEST_LINE), f"lines over {LONGEST_LINE} characters: one thing per line"
+
+
+@each_page
+def test_every_name_is_shown(page):
+    left = [name for name in page.unshown if name not in NOT_SHOWN.get(page.room, {})]
+    assert not left, f"no cell of the page uses {', '.join(left)}: show it, begin its name with _, or delete it"
+
+
+def test_definitions_are_shown_soon(pages=PAGES):
+    "Over the whole house: an ordinary cell among the three cells after a definition."
+    followed = [soon for page in pages for soon in page.followed]
+    assert sum(followed) >= LEAST_FOLLOWED*len(followed), f"{sum(followed)} of {len(followed)}; `python tools/house.py` says on which pages"
+
+
+def test_exceptions_are_needed():
+    "An exception that nobody needs any more is taken off its list."
+    pages = {page.room: page for page in PAGES}
+    assert set(MORE_NAMES) | set(NOT_SHOWN) <= set(pages)
+    assert all(len(pages[room].names) > MOST_NAMES for room in MORE_NAMES)
+    for room, names in NOT_SHOWN.items(): assert set(names) <= set(pages[room].unshown), room
+
+
+def test_names_are_those_of_the_modules():
+    "What `tools/house.py` takes for public is what nbdev exports as such."
+    for page in PAGES: assert set(page.names) == set(exported(page.room)), page.room
+
+
+def page_of(folder, *sources):
+    "The measured page of code cells; one that begins with `>` is text."
+    cells = [dict(cell_type="markdown" if text.startswith(">") else "code", source=text) for text in ("#| default_exp broken", *sources)]
+    path = folder/"99_broken.ipynb"
+    path.write_text(json.dumps(dict(cells=cells)))
+    return house.measure(path)
+
+
+def breaks(rule, page):
+    try: rule(page)
+    except AssertionError: return True
+    return False
+
+
+def test_rules_can_fail(tmp_path):
+    names = [f"name{number} = {number}" for number in range(13)]
+    shown = "print(" + ", ".join(f"name{number}" for number in range(13)) + ")"
+    crowded = page_of(tmp_path, "#| export\n" + "\n".join(names), shown)
+    assert breaks(test_a_dozen_names_per_page, crowded) and not breaks(test_every_name_is_shown, crowded)
+    assert not breaks(test_a_dozen_names_per_page, page_of(tmp_path, "#| export\n" + "\n".join(names[1:])))
+    long = "text = " + "'" + "x"*132 + "'"
+    assert len(long) == 141 and breaks(test_no_line_is_too_long, page_of(tmp_path, f"#| export\n{long}"))
+    assert not breaks(test_no_line_is_too_long, page_of(tmp_path, "#| export\n" + long.replace("xx", "x", 1), long))   # a cell of the page may be long
+    hidden = page_of(tmp_path, "#| export\ndef f(): return 1", "#| hide\nf()", "from broken import f", "g.f()", "> `f()`", "#| export\n_a = f()")
+    assert hidden.unshown == ["f"] and breaks(test_every_name_is_shown, hidden)
+
+
+@pytest.mark.parametrize("use", ["f()", "print(f'{f()}')", "def g(): return f()", "with f() as x: pass", "!f --help"])
+def test_what_shows_a_name(tmp_path, use): assert page_of(tmp_path, "#| export\ndef f(): return 1", use).shown == {"f"}
+
+
+def test_what_counts_as_a_name(tmp_path):
+    page = page_of(tmp_path, "#| export\nA, _b = 1, 2\nc:int = 3\nclass D:\n    e = 1\ndef _f(): pass\n@patch(as_prop=True)\ndef g(self:D): pass", "h = 1")
+    assert page.names == ["A", "c", "D"] and len(page.followed) == 3 and len(page.lines) == 7
+
+
+def test_a_result_shows_its_class(tmp_path):
+    cells = "#| export\nclass Table: pass", "#| export\ndef f()->list[Table]: return []"
+    assert page_of(tmp_path, *cells, "f()").shown == {"f", "Table"} and not page_of(tmp_path, *cells).shown
+
+
+def test_what_follows_soon(tmp_path):
+    late = page_of(tmp_path, "#| export\ndef f(): pass", "> text", "#| export\ndef g(): pass", "#| hide\nf()", "> text", "f()")
+    assert late.followed == [False, True] and breaks(test_definitions_are_shown_soon, [late])
+    assert not breaks(test_definitions_are_shown_soon, [page_of(tmp_path, "#| export\ndef f(): pass", "> text", "> text", "f()")])

@@ -178,7 +178,7 @@ def test_the_smallest_picture(protocol, least):
     sr, high = pair(19, 19)
     assert ssim_map(sr[:least, :least], high[:least, :least], protocol).shape == (1, 1)
     for cut in ((slice(least - 1),), (slice(None), slice(least - 1))):
-        with pytest.raises(ValueError, match=f"is too small, {protocol} needs {least} pixels a side"): ssim(sr[cut], high[cut], protocol)
+        with pytest.raises(ValueError, match=f"is too small, {protocol} needs {least} pixels per side"): ssim(sr[cut], high[cut], protocol)
 
 def test_psnr_needs_no_window_but_a_pixel():
     sr, high = pair(19, 19)

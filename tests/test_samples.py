@@ -75,11 +75,17 @@ def test_each_painting_shows_its_photograph(name):
     assert np.abs(seen - meant).mean() < 6
 
 
-def test_painting_is_a_function_of_photograph_and_seed():
-    photo = sample_photo("cat")[80:200, 50:170]
-    first = paint(photo, **QUICK)
-    np.testing.assert_array_equal(first, paint(photo, **QUICK))
-    assert (first != paint(photo, seed=1, **QUICK)).mean() > 0.5
+@pytest.fixture(scope="module")
+def photo(): return sample_photo("cat")[80:200, 50:170]
+
+
+@pytest.fixture(scope="module")
+def painted(photo): return paint(photo, **QUICK)
+
+
+def test_painting_is_a_function_of_photograph_and_seed(photo, painted):
+    np.testing.assert_array_equal(painted, paint(photo, **QUICK))
+    assert (painted != paint(photo, seed=1, **QUICK)).mean() > 0.5
 
 
 def test_small_brushes_come_closer_to_the_scene():
@@ -89,9 +95,9 @@ def test_small_brushes_come_closer_to_the_scene():
     assert off[0] > 1.2*off[1] > 1.44*off[2]
 
 
-def test_the_renderer_still_paints_as_it_did_for_the_package():
+def test_the_renderer_still_paints_as_it_did_for_the_package(painted):
     "Coarse levels of a small painting. Where this changes on purpose, write the packaged pictures anew with `render_samples`."
-    seen = coarse(paint(sample_photo("cat")[80:200, 50:170], **QUICK).mean(2), 8)
+    seen = coarse(painted.mean(2), 8)
     assert np.abs(seen - LEVELS).mean() < 0.8
 
 

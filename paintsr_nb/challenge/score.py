@@ -24,15 +24,20 @@ from ..resize import back_project, enlarge, shrink
 def _back_projected(low): return back_project(low, enlarge(low))
 def _lanczos(low): return enlarge(low, kernel="lanczos")
 
-BASELINES = dict(bicubic=enlarge, lanczos=_lanczos, back_projected=_back_projected) # Name → function from the LR to the SR picture
+BASELINES = dict( # Name → function from the LR to the SR picture
+    bicubic=enlarge,
+    lanczos=_lanczos,
+    back_projected=_back_projected,
+)
 
 # %% ../../nbs/challenge/50_score.ipynb #ee6fbda6
 def _listed(folder, what):
     "The pictures of a folder: `path`, `id`, and `place`, which is the id with its subfolder."
     paths = list_pictures(folder)
     if not paths: raise FileNotFoundError(f"no picture in {folder}: name the folder that holds the {what} pictures")
-    return pd.DataFrame(dict(path=[str(path) for path in paths], id=[picture_id(path) for path in paths],
-                             place=[(path.relative_to(folder).parent/picture_id(path)).as_posix() for path in paths]))
+    ids = [picture_id(path) for path in paths]
+    places = [(path.relative_to(folder).parent/name).as_posix() for path, name in zip(paths, ids)]
+    return pd.DataFrame(dict(path=[str(path) for path in paths], id=ids, place=places))
 
 def _keyed(frames):
     "Each frame with a column `key`: the id alone, or with its subfolder where any of the frames holds that id twice."
@@ -44,22 +49,30 @@ def match_pictures(
     sr_dir:str|Path, # Folder of upscaled pictures, with its subfolders
     high_dir:str|Path, # Folder of true HR pictures
     low_dir:str|Path=None, # Folder of LR pictures for the baselines; `None` leaves the column `low` empty
-)->tuple: # Frame with a row a true picture (`id, low, sr, high`, "" where absent), frame of problems (`file, problem`)
+)->tuple: # Frame with a row per true picture (`id, low, sr, high`; "" where absent), and frame of problems (`file, problem`)
     "Find the upscaled picture, and the LR one, of every true picture."
     folders = {"upscaled": sr_dir, "true": high_dir} | ({"LR": low_dir} if low_dir else {})
     sr, high, *low = _keyed([_listed(folder, what) for what, folder in folders.items()])
     if (doubled := high[high.key.duplicated(keep=False)]).size:
-        raise ReportError(f"{len(doubled)} true pictures share an id, so nobody knows which to compare with: keep one of each",
-                          pd.DataFrame(dict(file=doubled.path, problem="has the id " + doubled.key)))
+        report = pd.DataFrame(dict(file=doubled.path, problem="has the id " + doubled.key))
+        raise ReportError(f"{len(doubled)} true pictures share an id: keep one per id, or nobody knows which to compare with", report)
     if not set(sr.key) & set(high.key):
         raise ValueError(f"no picture of {sr_dir} (such as {Path(sr.path[0]).name}) has the id of one in {high_dir} "
                          f"(such as {Path(high.path[0]).name}): name the two folders again, or give the files the same stems")
-    rivals, single = sr[sr.key.duplicated(keep=False)], sr.drop_duplicates("key", keep=False)
-    pairs = pd.DataFrame(dict(id=high.key, low=_looked_up(high.key, *low), sr=_looked_up(high.key, single), high=high.path))
-    found = [(row.high, "no upscaled picture has its id") for row in pairs[~high.key.isin(sr.key)].itertuples()]
-    found += [(row.path, f"is one of {sum(sr.key == row.key)} pictures with the id {row.key}: keep one") for row in rivals.itertuples()]
-    found += [(row.path, "no true picture has its id: left out") for row in single[~single.key.isin(high.key)].itertuples()]
-    found += [(row.high, f"has no LR picture in {low_dir}: no baselines for it") for row in pairs[pairs.low == ""].itertuples() if low]
+    rivals = sr[sr.key.duplicated(keep=False)]
+    single = sr.drop_duplicates("key", keep=False)
+    pairs = pd.DataFrame(dict(
+        id=high.key,
+        low=_looked_up(high.key, *low),
+        sr=_looked_up(high.key, single),
+        high=high.path,
+    ))
+    found = [(path, "no upscaled picture has its id") for path in pairs.high[~high.key.isin(sr.key)]]
+    found += [(row.path, f"is one of {sum(sr.key == row.key)} pictures with the id {row.key}: keep one")
+              for row in rivals.itertuples()]
+    found += [(path, "no true picture has its id: left out") for path in single.path[~single.key.isin(high.key)]]
+    if low:
+        found += [(path, f"has no LR picture in {low_dir}: no baselines for it") for path in pairs.high[pairs.low == ""]]
     return pairs, pd.DataFrame(found, columns=["file", "problem"], dtype=str)
 
 def _looked_up(keys, frame=None):
@@ -68,9 +81,11 @@ def _looked_up(keys, frame=None):
 
 # %% ../../nbs/challenge/50_score.ipynb #5e0ea826
 def _numbers(sr, high, protocol):
-    enough = {name: min(high.shape[:2]) > 2*rules.margin for name, rules in PROTOCOLS.items()}
-    others = {f"ssim_{name}": ssim(sr, high, name) if enough[name] else math.nan for name in PROTOCOLS if name != protocol}
-    return dict(psnr=psnr(sr, high, protocol), ssim=ssim(sr, high, protocol), **others)
+    numbers = dict(psnr=psnr(sr, high, protocol), ssim=ssim(sr, high, protocol))
+    for name, rules in PROTOCOLS.items():
+        enough = min(high.shape[:2]) > 2*rules.margin
+        if name != protocol: numbers[f"ssim_{name}"] = ssim(sr, high, name) if enough else math.nan
+    return numbers
 
 # %% ../../nbs/challenge/50_score.ipynb #9bd34e0b
 def _score_sr(path, high_path, high, protocol):
@@ -97,21 +112,22 @@ def _score_baselines(low_path, high, protocol):
 
 # %% ../../nbs/challenge/50_score.ipynb #5ea190b0
 def _score_row(pair, protocol, baselines):
-    "A row of the table; `baselines` is None, 'given' (from the LR picture, where there is one) or 'made' (from the true picture)."
+    "`baselines` is None, 'given' (from the LR picture, where there is one) or 'made' (from the true picture)."
     row = dict(id=pair.id, sr=pair.sr, high=pair.high, low_problem="")
     try: high = read_rgb8(pair.high)
     except PictureError as error: return row | dict(ssim=math.nan, problem=str(error))
     if min(high.shape[:2]) <= 2*PROTOCOLS[protocol].margin:
         return row | dict(ssim=math.nan, problem=f"is {_size(high)}, too small for {protocol}: its window does not fit")
     row |= _score_sr(pair.sr, pair.high, high, protocol)
-    return row | (_score_baselines(pair.low, high, protocol) if baselines == "made" or baselines and pair.low else {})
+    if baselines == "made" or baselines and pair.low: row |= _score_baselines(pair.low, high, protocol)
+    return row
 
 # %% ../../nbs/challenge/50_score.ipynb #8bbc31ec
 @dataclass(frozen=True, repr=False, eq=False)
 class Scores:
     "A scored folder: numbers of each picture, and what was wrong."
     protocol:str # Name of the protocol behind `psnr`, `ssim` and the baselines
-    table:pd.DataFrame # A row a true picture: id, sr, high, psnr in dB, ssim, the same of every baseline, problem ("" when scored)
+    table:pd.DataFrame # A row per true picture: id, sr, high, psnr (dB), ssim, those of each baseline, problem ("" when scored)
     problems:pd.DataFrame # `file, problem`: everything that is not as it should be
     low_dir:str|None # Where the LR pictures of the baselines lay; `None`: shrunk from the true pictures
 
@@ -132,7 +148,7 @@ def score_folders(
         results = pool.map(lambda pair: _score_row(pair, protocol, rivals), list(pairs.itertuples()))
         table = pd.DataFrame(list(progress(results, total=len(pairs), what="scoring")))
     table = _with_columns(table, protocol, baselines)
-    problems = pd.concat([problems, *_problems_of(table, pairs)], ignore_index=True)
+    problems = pd.concat([problems, _score_problems(table), _low_problems(table, pairs)], ignore_index=True)
     return Scores(protocol, table.drop(columns="low_problem"), problems, str(low_dir) if low_dir else None)
 
 def _with_columns(table, protocol, baselines):
@@ -141,19 +157,25 @@ def _with_columns(table, protocol, baselines):
     if baselines: numbers += [f"{name}_{metric}" for name in BASELINES for metric in ("psnr", "ssim")]
     return table.reindex(columns=["id", "sr", "high", *numbers, "problem", "low_problem"])
 
-def _problems_of(table, pairs):
+def _score_problems(table):
+    "Of pictures that are there and could not be scored: the true one where that is at fault, else the upscaled one."
     unusable = table[~table.problem.isin(["", "missing"])]
-    yield pd.DataFrame(dict(file=unusable.sr.where(unusable.ssim.notna(), unusable.high), problem=unusable.problem))
+    files = unusable.sr.where(unusable.ssim.notna(), unusable.high)
+    return pd.DataFrame(dict(file=files, problem=unusable.problem))
+
+def _low_problems(table, pairs):
     hindered = table.low_problem != ""
-    yield pd.DataFrame(dict(file=pairs.low.where(pairs.low != "", pairs.high)[hindered], problem=table.low_problem[hindered]))
+    files = pairs.low.where(pairs.low != "", pairs.high)
+    return pd.DataFrame(dict(file=files[hindered], problem=table.low_problem[hindered]))
 
 # %% ../../nbs/challenge/50_score.ipynb #dd1ee9a2
 @patch(as_prop=True)
-def means(self:Scores)->pd.DataFrame: # Columns `psnr` (dB) and `ssim`, a row for the folder and one for each baseline
+def means(self:Scores)->pd.DataFrame: # Columns `psnr` (dB) and `ssim`, a row for the folder and one per baseline
     "Mean numbers of the folder and of its rivals, by `protocol`."
-    rows = {"these pictures": "", **{name.replace("_", "-"): f"{name}_" for name in BASELINES if f"{name}_ssim" in self.table}}
-    return pd.DataFrame([[self.table[start + metric].mean() for metric in ("psnr", "ssim")] for start in rows.values()],
-                        index=list(rows), columns=["psnr", "ssim"])
+    starts = {"these pictures": ""}
+    starts |= {name.replace("_", "-"): f"{name}_" for name in BASELINES if f"{name}_ssim" in self.table}
+    columns = {metric: [self.table[start + metric].mean() for start in starts.values()] for metric in ("psnr", "ssim")}
+    return pd.DataFrame(columns, index=list(starts))
 
 # %% ../../nbs/challenge/50_score.ipynb #fd89e084
 @patch
@@ -166,14 +188,16 @@ def worst(self:Scores,
 # %% ../../nbs/challenge/50_score.ipynb #d834f01a
 @patch
 def __str__(self:Scores):
-    unusable = (self.table.problem != "") & self.table.ssim.notna()
     scored = self.table[self.table.problem == ""]
-    lines = [f"{len(scored)} of {len(self.table)} pictures scored by {self.protocol}", "", _aligned(self.means), "", *_about_baselines(self)]
+    lines = [f"{len(scored)} of {len(self.table)} pictures scored by {self.protocol}", ""]
+    lines += [_aligned(self.means), "", *_about_baselines(self)]
     if len(scored): lines.append(f"SSIM by the other protocols: {', '.join(_by_others(self.table))}")
-    if unusable.any(): lines.append(_about_zeros(self, int(unusable.sum())))
+    lines += _about_zeros(self)
     if len(scored) > 5:
-        lines.append(f"Worst five by {self.protocol}: {', '.join(f'{row.id} {row.ssim:.4f}' for row in self.worst().itertuples())}")
-    if len(self.problems): lines += ["", "Not as it should be:", *(f"  {row.file}: {row.problem}" for row in self.problems.itertuples())]
+        worst = ", ".join(f"{row.id} {row.ssim:.4f}" for row in self.worst().itertuples())
+        lines.append(f"Worst five by {self.protocol}: {worst}")
+    if len(self.problems):
+        lines += ["", "Not as it should be:", *(f"  {row.file}: {row.problem}" for row in self.problems.itertuples())]
     return "\n".join(lines)
 
 @patch
@@ -190,23 +214,27 @@ def _by_others(table):
 
 def _about_baselines(scores):
     if "bicubic_ssim" not in scores.table: return []
-    return [f"The baselines start from the LR pictures in {scores.low_dir}." if scores.low_dir else
-            "The baselines start from the true pictures shrunk by our bicubic; name the LR folder to use the real ones."]
+    if scores.low_dir: return [f"The baselines start from the LR pictures in {scores.low_dir}."]
+    return ["The baselines start from the true pictures shrunk by our bicubic; name the LR folder to use the real ones."]
 
-def _about_zeros(scores, count):
-    alone = scores.table.ssim[scores.table.problem == ""].mean()
-    return (f"{count} of the {len(scores.table)} could not be scored and count 0, by the challenge's rule; "
-            f"over the others SSIM is {alone:.4f} ({scores.protocol})")
+def _about_zeros(scores):
+    table = scores.table
+    count = int(((table.problem != "") & table.ssim.notna()).sum())
+    if not count: return []
+    rest = table.ssim[table.problem == ""].mean()
+    return [f"{count} of the {len(table)} could not be scored and count 0, by the challenge's rule; "
+            f"over the others SSIM is {rest:.4f} ({scores.protocol})"]
 
 # %% ../../nbs/challenge/50_score.ipynb #3b4848c4
 @patch
 def listing(self:Scores)->str: # Lines of text; a number that does not exist is a dash
-    "Every picture on a line: its PSNR and SSIM, SSIM of its rivals, and what is wrong with it."
+    "A line per picture: its PSNR and SSIM, SSIM of its rivals, and what is wrong with it."
     rivals = {f"{name}_ssim": name.replace("_", "-") for name in BASELINES if f"{name}_ssim" in self.table}
     names = dict(id="picture", psnr="PSNR dB", ssim="SSIM", **rivals, problem="")
     shown = self.table[list(names)].rename(columns=names)
     digits = {"PSNR dB": 2, "SSIM": 4} | dict.fromkeys(rivals.values(), 4)
-    for column, count in digits.items(): shown[column] = [f"{value:.{count}f}" if value == value else "-" for value in shown[column]]
+    for column, count in digits.items():
+        shown[column] = [f"{value:.{count}f}" if value == value else "-" for value in shown[column]] # NaN differs from itself
     return f"by {self.protocol}\n{shown.to_string(index=False)}"
 
 # %% ../../nbs/challenge/50_score.ipynb #6a749838
@@ -214,8 +242,17 @@ def listing(self:Scores)->str: # Lines of text; a number that does not exist is 
 def as_dict(self:Scores)->dict: # protocol, n_pictures, n_scored, ssim, psnr, baselines, low_dir, pictures, problems
     "The scores as dicts, lists, strings and numbers, ready for `write_json`."
     means = {name: _plain(row) for name, row in self.means.to_dict("index").items()}
-    return dict(protocol=self.protocol, n_pictures=len(self.table), n_scored=int((self.table.problem == "").sum()),
-                **means.pop("these pictures"), baselines=means, low_dir=self.low_dir,
-                pictures=[_plain(row) for row in self.table.to_dict("records")], problems=self.problems.to_dict("records"))
+    return dict(
+        protocol=self.protocol,
+        n_pictures=len(self.table),
+        n_scored=int((self.table.problem == "").sum()),
+        **means.pop("these pictures"),
+        baselines=means,
+        low_dir=self.low_dir,
+        pictures=[_plain(row) for row in self.table.to_dict("records")],
+        problems=self.problems.to_dict("records"),
+    )
 
-def _plain(row): return {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+def _plain(row):
+    def finite(value): return not isinstance(value, float) or math.isfinite(value)
+    return {name: value if finite(value) else None for name, value in row.items()}

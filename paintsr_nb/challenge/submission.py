@@ -25,7 +25,8 @@ def expected_pictures(
 )->dict: # Name in the archive → LR file, sorted by name
     "The LR pictures of the test set by the name that each must have in a submission."
     paths = list_pictures(low_dir)
-    if not paths: raise FileNotFoundError(f"no picture in {low_dir}: name the folder that holds the LR pictures of the test set")
+    if not paths:
+        raise FileNotFoundError(f"no picture in {low_dir}: name the folder that holds the LR pictures of the test set")
     named, problems = {}, []
     for path in paths:
         name = f"candidate_{picture_id(path)}.png"
@@ -33,7 +34,8 @@ def expected_pictures(
         if name in named: problem = f"has the id {picture_id(path)}, as {named[name]} has: keep one of them"
         if problem: problems.append((str(path), problem))
         else: named[name] = path
-    if problems: raise ReportError(f"{len(problems)} of {len(paths)} pictures in {low_dir} cannot be submitted:", _report(problems))
+    if problems:
+        raise ReportError(f"{len(problems)} of {len(paths)} pictures in {low_dir} cannot be submitted:", _report(problems))
     return dict(sorted(named.items()))
 
 def _low_problem(path, side):
@@ -52,14 +54,17 @@ def _pack(files, out):
     with ZipFile(out, "w") as archive:
         for name in sorted(files):
             entry = ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.create_system, entry.external_attr = 3, 0o644 << 16   # Unix, whichever system writes it; readable by all
+            entry.create_system = 3   # Unix, whichever system writes it
+            entry.external_attr = 0o644 << 16   # readable by all
             archive.writestr(entry, Path(files[name]).read_bytes())
 
 # %% ../../nbs/challenge/51_submission.ipynb #776dd7e4
 def _entry_problems(entry, lows):
     *folders, base = entry.filename.replace("\\", "/").split("/")
-    if entry.is_dir(): yield "is a folder: the archive must be flat, or everything scores 0.0"
-    elif base.startswith(".") or "__MACOSX" in folders: yield "is a hidden file of the system: put the pictures alone into the archive"
+    if entry.is_dir():
+        yield "is a folder: the archive must be flat, or everything scores 0.0"
+    elif base.startswith(".") or "__MACOSX" in folders:
+        yield "is a hidden file of the system: put the pictures alone into the archive"
     else:
         if folders: yield "lies in a folder: all pictures belong at the root of the archive, or everything scores 0.0"
         if base not in lows: yield _about_name(base, lows)
@@ -75,7 +80,8 @@ _no_bytes = (BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError
 def _unpacked(archive, entry, limit):
     "The bytes of a member, or None, and why there are none."
     if entry.flag_bits & 1: return None, "is encrypted: make the archive without a password"
-    if entry.file_size > limit: return None, f"unpacks to {entry.file_size/1e6:.0f} MB, which no picture of the right size needs"
+    if entry.file_size > limit:
+        return None, f"unpacks to {entry.file_size/1e6:.0f} MB, which no picture of the right size needs"
     try: return archive.read(entry), None
     except _no_bytes as error: return None, f"cannot be unpacked ({error or type(error).__name__}): make the archive again"
 
@@ -88,8 +94,10 @@ def _png_problems(data, name, expected):
         yield "is no PNG file"
         return
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
-    if expected and (height, width) != expected: yield f"is {width}x{height}, expected {expected[1]}x{expected[0]}: it scores 0"
-    if (depth, colour) != (8, 2): yield f"is {depth}-bit {_colours.get(colour, 'of an unknown kind')}, expected 8-bit RGB"
+    if expected and (height, width) != expected:
+        yield f"is {width}x{height}, expected {expected[1]}x{expected[0]}: it scores 0"
+    if (depth, colour) != (8, 2):
+        yield f"is {depth}-bit {_colours.get(colour, 'of an unknown kind')}, expected 8-bit RGB"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)/"member.png"
         path.write_bytes(data)
@@ -105,8 +113,10 @@ def _archive_problems(path, label, lows, side):
     with archive:
         entries = archive.infolist()
         files = [entry for entry in entries if not entry.is_dir()]
-        found = [] if len(files) == len(lows) else [
-            (label, f"holds {len(files)} files, the test set has {len(lows)}: a wrong number scores 0 as a whole")]
+        found = []
+        if len(files) != len(lows):
+            problem = f"holds {len(files)} files, the test set has {len(lows)}: a wrong number scores 0 as a whole"
+            found.append((label, problem))
         counts = Counter(entry.filename for entry in files)
         found += [(name, f"is in the archive {count} times") for name, count in counts.items() if count > 1]
         for entry in progress(entries, what="checking"):
@@ -118,17 +128,23 @@ def _member_problems(archive, entry, lows, side):
     problems = list(_entry_problems(entry, lows))
     base = entry.filename.replace("\\", "/").split("/")[-1]
     if entry.is_dir() or any("hidden" in problem for problem in problems): return problems
-    low = read_rgb8(lows[base]) if base in lows else None
-    expected = (low.shape[0]*4, low.shape[1]*4) if low is not None else (side, side) if side else None
-    data, problem = _unpacked(archive, entry, limit=2*3*expected[0]*expected[1] + 1_000_000 if expected else 200_000_000)
+    expected = _expected_size(lows.get(base), side)
+    limit = 2*3*expected[0]*expected[1] + 1_000_000 if expected else 200_000_000   # twice the pixels' bytes, and some
+    data, problem = _unpacked(archive, entry, limit)
     return problems + ([problem] if data is None else list(_png_problems(data, base, expected)))
+
+def _expected_size(low_path, side):
+    "(height, width) of the result of this LR picture, or of any where there is none; None where nothing is known."
+    if low_path is None: return (side, side) if side else None
+    height, width = read_rgb8(low_path).shape[:2]
+    return height*4, width*4
 
 # %% ../../nbs/challenge/51_submission.ipynb #4c0a9ec5
 def check_submission(
     archive:str|Path, # The zip file
     low_dir:str|Path, # Folder of the test set's LR pictures
     side:int|None=2400, # Rows and columns that every picture must have; `None`: 4x its LR picture is enough
-)->pd.DataFrame: # `file, problem`, a row a violation; empty when the archive may be sent
+)->pd.DataFrame: # `file, problem`, a row per violation; empty when the archive may be sent
     "Everything by which an archive breaks the rules of the challenge."
     archive = Path(archive)
     if not archive.is_file(): raise FileNotFoundError(f"no file {archive}: name the zip that you want to send")
@@ -142,7 +158,7 @@ def submit(
     out:str|Path, # The zip file to write
     upscale, # Function: LR (H,W,3) uint8 → SR (4H,4W,3) uint8
     side:int|None=2400, # Rows and columns that every result must have; `None`: 4x its LR picture is enough
-    work:str|Path=None, # Folder that keeps the pictures, so that a stopped run goes on; what lies there is taken as it is
+    work:str|Path=None, # Folder that keeps the pictures, so that a stopped run goes on; what is there is taken as it is
     overwrite:bool=False, # May `out` exist already?
 )->pd.DataFrame: # `file, result, status, seconds`; status is "made" or "kept"
     "Upscale a test set into a checked submission."
@@ -162,12 +178,14 @@ def submit(
 
 def _make(path, result, upscale):
     "Write the result of one LR picture, unless it is there already."
-    started, low = time.perf_counter(), read_rgb8(path)
-    expected = (low.shape[0]*4, low.shape[1]*4, 3)
     if result.exists(): return str(path), result.name, "kept", 0.0
+    started = time.perf_counter()
+    low = read_rgb8(path)
+    expected = (low.shape[0]*4, low.shape[1]*4, 3)
     sr = upscale(low)
     if not isinstance(sr, np.ndarray) or sr.dtype != np.uint8 or sr.shape != expected:
         found = f"{sr.dtype} {sr.shape}" if isinstance(sr, np.ndarray) else type(sr).__name__
-        raise ValueError(f"`upscale` made {found} of {path}, expected an array uint8 {expected}; `to_uint8` rounds floats of 0 to 1")
+        raise ValueError(f"`upscale` made {found} of {path}, expected an array uint8 {expected}: "
+                         "`to_uint8` rounds floats of 0 to 1")
     write_picture(result, sr)
     return str(path), result.name, "made", round(time.perf_counter() - started, 2)
