@@ -280,6 +280,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'paintsr_nb/losses/fidelity.py'),
                                             'paintsr_nb.losses.fidelity.charbonnier': ( 'losses/fidelity.html#charbonnier',
                                                                                         'paintsr_nb/losses/fidelity.py'),
+                                            'paintsr_nb.losses.fidelity.check_pair': ( 'losses/fidelity.html#check_pair',
+                                                                                       'paintsr_nb/losses/fidelity.py'),
                                             'paintsr_nb.losses.fidelity.l1': ('losses/fidelity.html#l1', 'paintsr_nb/losses/fidelity.py'),
                                             'paintsr_nb.losses.fidelity.ms_ssim_loss': ( 'losses/fidelity.html#ms_ssim_loss',
                                                                                          'paintsr_nb/losses/fidelity.py'),

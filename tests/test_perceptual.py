@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from paintsr_nb.training import perceptual as page
+from paintsr_nb.losses import perceptual as page
 from paintsr_nb.losses.perceptual import PerceptualDistance, PerceptualLoss, perceptual_distance
 
 

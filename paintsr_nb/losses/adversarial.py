@@ -41,8 +41,9 @@ def hinge_generator_loss(real, fake, mean=torch.mean):
 
 # %% ../../nbs/losses/27_adversarial.ipynb #cfaa6149
 def _check_pairs(real, fake):
-    if real.shape != fake.shape: raise ValueError(f"real logits are {tuple(real.shape)}, fake ones {tuple(fake.shape)}: 'relativistic' compares them "
-                                                  "pair by pair, so give both from the same batch or choose 'relativistic_average'")
+    if real.shape == fake.shape: return
+    raise ValueError(f"real logits are {tuple(real.shape)}, fake ones {tuple(fake.shape)}: 'relativistic' compares them pair by pair, "
+                     "so give both from the same batch or choose 'relativistic_average'")
 
 def relativistic_critic_loss(real, fake, mean=torch.mean):
     "Cross-entropy of calling each real picture more real than its fake partner (RSGAN, Jolicoeur-Martineau 2018)."
@@ -107,6 +108,7 @@ def feature_matching_loss(
 ): # Scalar
     "Mean over the layers of the mean absolute difference of features."
     if len(real_features) != len(fake_features) or not len(fake_features):
-        raise ValueError(f"{len(real_features)} layers of real features, {len(fake_features)} of fake ones: give the same layers of both, at least one")
+        raise ValueError(f"{len(real_features)} layers of real features, {len(fake_features)} of fake ones: "
+                         "give the same layers of both, at least one")
     layers = [(fake.float() - real.detach().float()).abs().mean() for real, fake in zip(real_features, fake_features)]
     return sum(layers)/len(layers)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .fidelity import reduced
+from .fidelity import check_pair, reduced
 from ..nets.tensors import to_tensor
 
 # %% ../../nbs/losses/26_perceptual.ipynb #79e04ac1
@@ -69,7 +69,8 @@ def _trained_net(name):
     except Exception as no_vgg19:
         try: found = _trained_net("vgg16")
         except ModuleNotFoundError as no_vgg16:
-            raise RuntimeError(f"no trained network for the perceptual loss: VGG19 cannot be downloaded ({no_vgg19}), and {no_vgg16}") from no_vgg19
+            raise RuntimeError("no trained network for the perceptual loss: "
+                               f"VGG19 cannot be downloaded ({no_vgg19}), and {no_vgg16}") from no_vgg19
         warnings.warn("VGG19 cannot be downloaded, so the perceptual loss uses the VGG16 of stlpips-pytorch: say net='vgg16' to choose it")
         return found
 
@@ -96,7 +97,9 @@ def _own_names(layers, places, net):
             raise ValueError(f"{net} has no layer {name!r}: choose from {', '.join(places)}")
         if found != name: moved.append(f"{found} for {name}")
         own[found] = own.get(found, 0) + weight
-    if moved: warnings.warn(f"{net} lacks layers that VGG19 has, the perceptual loss takes the last of the same block: {', '.join(moved)}", stacklevel=3)
+    if moved:
+        warnings.warn(f"{net} lacks layers that VGG19 has, the perceptual loss takes the last of the same block: {', '.join(moved)}",
+                      stacklevel=3)
     return own
 
 # %% ../../nbs/losses/26_perceptual.ipynb #79e7c5d9
@@ -119,13 +122,15 @@ class _Judge(nn.Module):
 
     def _checked(self, sr, high, what, least):
         "Both sides as plain tensors, after a look at their sizes and ranges."
-        if sr.shape != high.shape: raise ValueError(f"SR is {tuple(sr.shape)}, HR {tuple(high.shape)}: they must agree, check the net's scale")
-        if min(sr.shape[-2:]) < least: raise ValueError(f"pictures are {sr.shape[-2]}x{sr.shape[-1]}, {what} needs sides of {least} px: use larger ones")
+        check_pair(sr, high)
+        height, width = sr.shape[-2:]
+        if min(height, width) < least: raise ValueError(f"pictures are {height}x{width}, {what} needs sides of {least} px: use larger ones")
         sr, high = (side.as_subclass(torch.Tensor) for side in (sr, high))
         ends = torch.stack([end.float() for side in (sr, high) for end in side.detach().aminmax()]).tolist()
         wrong = [("high", *ends[2:])] if not (-0.5 <= ends[2] and ends[3] <= 1.5) else []
-        if ends[0] >= 0 and ends[1] > 16: wrong = [("sr", *ends[:2])]   # bytes; a net may overshoot 0-1, and in a run that goes wrong by much
-        for name, low, top in wrong: raise ValueError(f"{name} runs from {low:.2f} to {top:.2f}, {what} wants 0-1: divide by 255, or undo a Normalize")
+        if ends[0] >= 0 and ends[1] > 16: wrong = [("sr", *ends[:2])]   # bytes; a net may overshoot 0-1, in a run that goes wrong by much
+        for name, low, top in wrong:
+            raise ValueError(f"{name} runs from {low:.2f} to {top:.2f}, {what} wants 0-1: divide by 255, or undo a Normalize")
         return sr, high
 
 # %% ../../nbs/losses/26_perceptual.ipynb #47cca192
@@ -184,7 +189,8 @@ class PerceptualDistance(_Judge):
         net:str="st-lpips", # "st-lpips" (of stlpips-pytorch) or "lpips" (heads of the package lpips, VGG16 a download of torchvision)
         rows:int=512, # Higher pictures are measured in bands of so many rows, a multiple of 16
     ):
-        if rows < 16 or rows % 16: raise ValueError(f"rows={rows} must be a multiple of 16: the last block has one row for 16 of the picture")
+        if rows < 16 or rows % 16:
+            raise ValueError(f"rows={rows} must be a multiple of 16: the last block has one row for 16 of the picture")
         features, heads = _distance_parts(net)
         super().__init__(features)
         self.net, self.rows, places = net, rows, _places(features)
@@ -232,7 +238,8 @@ def perceptual_distance(
     for name, side in (("sr", sr), ("high", high)):
         if getattr(side, "dtype", None) != np.uint8 or side.ndim != 3 or side.shape[2] != 3:
             found = f"{side.dtype} {side.shape}" if isinstance(side, np.ndarray) else type(side).__name__
-            raise TypeError(f"{name} is {found}, expected a uint8 array (H,W,3): convert it with `to_uint8`, or call PerceptualDistance on tensors")
+            raise TypeError(f"{name} is {found}, expected a uint8 array (H,W,3): "
+                            "convert it with `to_uint8`, or call PerceptualDistance on tensors")
     judge = _lasting(net, str(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     sides = (to_tensor(side, judge.mean.device) for side in (sr, high))
     with torch.no_grad(): return judge(*sides).item()

@@ -49,7 +49,7 @@ class GANCallback(SRCallback):
     def __init__(self,
         critic:nn.Module, # (B,3,H,W) → logits, one per picture or one per place
         weight:float=5e-3, # Of the adversarial term (5e-3 with a perceptual term of weight 1: ESRGAN, Wang et al. 2018)
-        kind:str="relativistic_average", # A key of `ADVERSARIAL`: "relativistic_average" (ESRGAN), "vanilla" (SRGAN), "lsgan", "hinge", "relativistic"
+        kind:str="relativistic_average", # A key of `ADVERSARIAL`: ESRGAN's; SRGAN takes "vanilla"
         lr:float=1e-4, # Learning rate of the critic; a `ScheduleCallback` may give it a schedule
         betas:tuple=(0.9, 0.99), # Of its Adam
         feature_matching:float=0.0, # Weight of feature matching; the critic must know `features=True`
@@ -166,7 +166,12 @@ def step(self:GANCallback):
 # %% ../../nbs/training/34_gan.ipynb #34f00011
 @patch
 def state_dict(self:GANCallback):
-    return dict(critic=self.critic.state_dict(), optimiser=self.optimiser.state_dict(), n_steps=self.n_steps, scaler=self.loss_scale.state_dict())
+    return dict(
+        critic=self.critic.state_dict(),
+        optimiser=self.optimiser.state_dict(),
+        n_steps=self.n_steps,
+        scaler=self.loss_scale.state_dict(),
+    )
 
 @patch
 def load_state_dict(self:GANCallback, state):

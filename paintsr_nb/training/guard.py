@@ -120,6 +120,19 @@ def _watch_scale(self:GuardCallback):
     if precision and precision.scaler.is_enabled() and precision.scaler.get_scale() < 1e-3:
         self._end("float16 overflows at every scale", "train in bfloat16 (precision='bf16') or float32")
 
+# %% ../../nbs/training/36_guard.ipynb #36f00007
+@patch
+def _say(self:GuardCallback, what):
+    if self.processes is not None and not self.processes.speaks: return
+    step = self.place.steps if self.place else self.learn.train_iter
+    print(f"guard: step {step}: {what}{self._pictures()}", flush=True)
+
+@patch
+def _pictures(self:GuardCallback):
+    loader = self.learn.dls.train
+    names = loader.batch_names(self.learn.iter) if hasattr(loader, "batch_names") else []
+    return f" (pictures of the batch: {', '.join(names)})" if names else ""
+
 # %% ../../nbs/training/36_guard.ipynb #36f00005
 @patch
 def _leave_out(self:GuardCallback, what, exception, at_once=False):
@@ -168,16 +181,3 @@ def _end(self:GuardCallback, what, advice):
     self.stopped = f"{what}; the fit ends with the last good weights. Advice: {advice}"
     self._say(self.stopped)
     raise CancelFitException()
-
-# %% ../../nbs/training/36_guard.ipynb #36f00007
-@patch
-def _say(self:GuardCallback, what):
-    if self.processes is not None and not self.processes.speaks: return
-    step = self.place.steps if self.place else self.learn.train_iter
-    print(f"guard: step {step}: {what}{self._pictures()}", flush=True)
-
-@patch
-def _pictures(self:GuardCallback):
-    loader = self.learn.dls.train
-    names = loader.batch_names(self.learn.iter) if hasattr(loader, "batch_names") else []
-    return f" (pictures of the batch: {', '.join(names)})" if names else ""

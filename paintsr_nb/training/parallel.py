@@ -36,7 +36,8 @@ def start_parallel(
 def _warn_of_one():
     "`accelerate launch --cpu --num_processes 2` prepares an address for several processes and starts one."
     if "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ and "RANK" not in os.environ:
-        warnings.warn("accelerate launch --cpu starts a single process, whatever --num_processes says: use --multi_gpu instead, also on a CPU")
+        warnings.warn("accelerate launch --cpu starts a single process, whatever --num_processes says: "
+                      "use --multi_gpu instead, also on a CPU")
 
 # %% ../../nbs/training/37_parallel.ipynb #91b83617
 def same_everywhere(
@@ -73,10 +74,12 @@ def check_norms(
     device:torch.device, # Where the processes train
 )->list: # Its batch norms: (parent, name, layer)
     "Refuse a net that several processes on this device would train otherwise than one."
-    found = [(parent, name, layer) for parent in net.modules() for name, layer in parent.named_children() if isinstance(layer, nn.BatchNorm2d)]
+    children = [(parent, name, layer) for parent in net.modules() for name, layer in parent.named_children()]
+    found = [child for child in children if isinstance(child[2], nn.BatchNorm2d)]
     if not found or device.type == "cuda": return found
     advice = "choose 'unet' or 'patch', or 'vgg' with norm='none'" if what == "critic" else "choose one without it"
-    raise ValueError(f"the {what} has batch norm, which on a {device.type} cannot look at the batch of all processes: {advice}, or train in one process")
+    raise ValueError(f"the {what} has batch norm, which on a {device.type} cannot look at the batch of all processes: "
+                     f"{advice}, or train in one process")
 
 # %% ../../nbs/training/37_parallel.ipynb #f1e5e6f7
 def _share_norms(net, what, device):

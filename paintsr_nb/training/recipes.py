@@ -178,7 +178,8 @@ RECIPES["srgan"] = Recipe("srgan",
         Stage("mse", 1_000_000, lr=1e-4, schedule="flat", loss=Terms(pixel_kind="mse"), score="psnr"),
         Stage("gan", 200_000, lr=1e-4,
               schedule=Schedule("steps", milestones=(0.5,), gamma=0.1),   # 10⁵ steps at 1e-4, 10⁵ at 1e-5
-              loss=Terms(pixel=0.0, perceptual=0.006, layers=dict(relu5_4=1.0), criterion="mse"),   # eq. 5: features over 12.75, 1/12.75² ≈ 0.006
+              # eq. 5: features divided by 12.75, and 1/12.75² is about 0.006
+              loss=Terms(pixel=0.0, perceptual=0.006, layers=dict(relu5_4=1.0), criterion="mse"),
               gan=Gan(weight=1e-3, kind="vanilla"),                       # eq. 3
               score="distance"),
     ),

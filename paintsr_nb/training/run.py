@@ -58,7 +58,8 @@ def newest_checkpoint(
     for path in files:
         try: return load_checkpoint(path)
         except ValueError as error: print(f"passed over: {error}", flush=True)
-    if files: raise ValueError(f"none of the {len(files)} checkpoints in {folder} is whole: begin again in another folder, with start={run}")
+    if files:
+        raise ValueError(f"none of the {len(files)} checkpoints in {folder} is whole: begin again in another folder, with start={run}")
 
 # %% ../../nbs/training/29_run.ipynb #00df373e
 def random_states()->dict: # Plain values and tensors

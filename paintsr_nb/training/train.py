@@ -260,7 +260,8 @@ def _open_run(recipe, run, resume, parallel):
 def _check_same(recipe, run, resume):
     if not resume: raise FileExistsError(f"{run} holds a run already: resume it (--resume), or name another folder")
     differing = list(_differing(_plain(recipe_from_json(run/"recipe.json")), _plain(recipe)))
-    if differing: raise ValueError(f"{run} was begun with another recipe ({'; '.join(differing)}): resume with the same one, or name another folder")
+    if not differing: return
+    raise ValueError(f"{run} was begun with another recipe ({'; '.join(differing)}): resume with the same one, or name another folder")
 
 def _plain(recipe): return json.loads(json.dumps(asdict(recipe)))
 
