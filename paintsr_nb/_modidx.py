@@ -102,6 +102,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'paintsr_nb.core._Lines.flush': ('core.html#_lines.flush', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core._Lines.write': ('core.html#_lines.write', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core._begin_worker': ('core.html#_begin_worker', 'paintsr_nb/core.py'),
+                                 'paintsr_nb.core._for_a_log': ('core.html#_for_a_log', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core._umask': ('core.html#_umask', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.atomic_path': ('core.html#atomic_path', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.list_pictures': ('core.html#list_pictures', 'paintsr_nb/core.py'),

@@ -7,7 +7,7 @@ __all__ = ['PICTURE_SUFFIXES', 'PictureError', 'ReportError', 'picture_id', 'res
            'write_json', 'progress', 'run_parallel', 'random_at']
 
 # %% ../nbs/00_core.ipynb #4788542c
-import json, multiprocessing, os, re, signal, sys, tempfile, threading
+import json, multiprocessing, os, re, signal, sys, tempfile, threading, time
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -109,13 +109,25 @@ def progress(
 ):
     "tqdm over `items`: a bar where somebody looks on, a line every half minute in a log."
     from tqdm.auto import tqdm
+    about = dict(total=total, desc=what, unit=unit, leave=True)
     in_notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
     in_terminal = sys.stderr.isatty() and not os.environ.get("CI")
-    if in_notebook or in_terminal: kept = dict(mininterval=0.2)
-    else: kept = dict(file=_Lines(sys.stderr), mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, miniters=1, ncols=0, position=0)
-    return tqdm(items, total=total, desc=what, unit=unit, leave=True, **kept)
+    if in_notebook or in_terminal: return tqdm(items, mininterval=0.2, **about)
+    return _for_a_log(tqdm)(items, file=_Lines(sys.stderr), mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, miniters=1,
+                            ncols=0, position=0, **about)
 
 _LOG_SECONDS = 30
+
+def _for_a_log(tqdm):
+    "tqdm that takes its time, also where a note beside the bar changes."
+    class LogBar(tqdm):
+        shown = -float("inf")
+
+        def refresh(self, *args, **kwargs):
+            if (now := time.monotonic()) - self.shown < _LOG_SECONDS: return
+            self.shown = now
+            super().refresh(*args, **kwargs)
+    return LogBar
 
 class _Lines:
     "A log file for tqdm: what it would write over its last line becomes a line of its own."

@@ -100,6 +100,16 @@ def test_a_bar_moved_by_hand(capsys):
     assert re.match(r"training:  75% 3/4 \[.*loss=0.05", lines[1]) and "counting: 5picture" in lines[3] and len(lines) == 4
 
 
+def test_notes_beside_a_bar_do_not_fill_a_log(capsys):
+    "The name of every picture stands beside a bar; in a log it would be a line per picture."
+    with progress(total=50, what="upscaling") as bar:
+        for number in range(50):
+            bar.set_postfix_str(f"{number}.png")
+            bar.update()
+    first, last = capsys.readouterr().err.splitlines()
+    assert "0/50" in first and "50/50" in last and "49.png" in last
+
+
 def double(number): return 2*number
 
 

@@ -120,15 +120,15 @@ def test_validation_is_whole_on_every_rank(map_store):
         assert len(dls.valid) == 1 and (dls.train.new().rank, dls.train.new().world) == (rank, 2)
 
 
-def test_nothing_is_opened_before_the_first_crop(map_store, monkeypatch):
-    "Sizes come from the table; a crop then opens its own picture alone."
-    opened, really = [], Store._open
-    monkeypatch.setattr(Store, "_open", lambda self, name, side: opened.append((name, side)) or really(self, name, side))
-    loader = sr_dls(Store(map_store.path), low_size=8, bs=1, n_iters=2, valid_size=16, device="cpu").train
-    taken = set(opened)      # what fastai looks at when it builds a loader: the first picture of each split
-    crops = [loader.crop_at(0, index) for index in range(200)]
-    assert {crop.picture for crop in crops} == {0, 1} and set(opened) == taken
-    assert len({name for name, _ in taken}) <= 2
+def test_sizes_are_not_looked_up_in_the_files(tmp_path, monkeypatch):
+    "To see what an item is, fastai opens a picture or two; to draw crops no other is opened."
+    for number in range(8): write_picture(tmp_path/"high"/f"{number}.png", coordinates(40, 40 + 4*number))
+    store = prepare(tmp_path/"store", high=tmp_path/"high", num_workers=1).store
+    opened, really = set(), Store._open
+    monkeypatch.setattr(Store, "_open", lambda self, name, side: opened.add(name) or really(self, name, side))
+    loader = sr_dls(store, low_size=8, bs=1, n_iters=2, device="cpu").train
+    assert {loader.crop_at(0, index).picture for index in range(300)} == set(range(7))
+    assert len(opened & set(store.ids("train"))) <= 2
 
 
 def test_a_training_picture_in_place_of_validation_is_told(tmp_path):

@@ -182,7 +182,7 @@ def _check_row(
 
 # %% ../../nbs/data/10_pairs.ipynb #7958ab15
 def _asked(raw, low, high, halve):
-    "LR files as (path, in the test set?) or `None`, HR files, and rows of what cannot be used; for what was asked."
+    "LR files as (path, in the test set?) or `None`, HR files, and rows of what cannot be used."
     ways = "pass the raw tree alone, or low and high, or high alone"
     if raw is not None and (low is not None or high is not None): raise ValueError(f"raw together with low or high: {ways}")
     if raw is None and high is None: raise ValueError(f"neither raw nor high given: {ways}")
@@ -200,7 +200,7 @@ def _asked(raw, low, high, halve):
 
 # %% ../../nbs/data/10_pairs.ipynb #572ecade
 def read_halve(
-    halve:list|str|Path|None, # Ids or file names; or a text file with one a line; or a CSV with the columns `file` and `hint`
+    halve:list|str|Path|None, # Ids or file names; or a text file with one per line; or a CSV with the columns `file` and `hint`
     ids:list, # Ids of the collection
 )->set[str]: # Ids to halve; of a CSV, the rows of the collection that have the hint `halve`
     "Which pictures to halve; an error for a name that is not in the collection."

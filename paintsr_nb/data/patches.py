@@ -95,7 +95,8 @@ class CropDL(TfmdDL):
         world:int=1, # Processes that share a batch of `world*bs` crops; centre crops are not shared out
         **kwargs # To fastai's `TfmdDL`
     ):
-        if not 0 <= rank < world: raise ValueError(f"rank={rank} must lie in 0..world-1, and world is {world}: number the processes from 0")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank={rank} must lie in 0..world-1, and world is {world}: number the processes from 0")
         self.low_size, self.n_iters, self.seed, self.random, self._sizes = low_size, n_iters, seed, random, sizes
         self.rank, self.world = (rank, world) if random else (0, 1)
         self.epoch, self.start = -1, 0
@@ -198,8 +199,8 @@ def sr_dls(
 
 def _stand_in(store, train):
     "A training picture where there is none for validation, and a warning that says so."
-    warnings.warn(f"{store.path} has no validation picture: the training picture {train[0]!r} is scored instead, and such scores are too good; "
-                  "prepare with more pictures, or with a larger `valid`", stacklevel=3)
+    warnings.warn(f"{store.path} has no validation picture: the training picture {train[0]!r} is scored instead, "
+                  "and such scores are too good; prepare with more pictures, or with a larger `valid`", stacklevel=3)
     return train[:1]
 
 # %% ../../nbs/data/14_patches.ipynb #191de507
