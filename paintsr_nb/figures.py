@@ -132,7 +132,7 @@ def curves(
         for name in names: _curve(axes, history if axis is None else history.set_index(axis), name)
         axes.set_xlabel(axis or history.index.name or "row", fontsize=9)
         axes.set_title(names[0] if len(names) == 1 else "", fontsize=10)
-        if len(names) > 1: axes.legend(fontsize=8, frameon=False)
+        if len(names) > 1: axes.legend(fontsize=8, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

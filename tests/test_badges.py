@@ -1,5 +1,5 @@
 "The Colab badges and install cells of the tutorials: in step with settings.ini, and harmless where they run."
-import json, shutil, subprocess, sys, types
+import json, re, shutil, subprocess, sys, types
 from importlib.metadata import version
 from pathlib import Path
 
@@ -79,6 +79,43 @@ def test_outside_colab_the_install_cell_does_nothing(notebook, monkeypatch, tmp_
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail(f"ran {args}"))
     exec(install_cell(notebook), {})
     assert not list(tmp_path.iterdir())
+
+
+def test_the_form_view_shows_one_line():
+    for notebook in TUTORIALS:
+        first, *rest = install_cell(notebook).splitlines()
+        assert re.fullmatch(r'#@title .+ \{ display-mode: "form" \}', first), notebook.name
+        assert not any(line.startswith("#@") for line in rest)   # a second form field would be a second visible line
+
+
+def install_target(notebook):
+    "What pip is asked to install, up to the address."
+    return re.search(r'"(paintsr_nb\S*) @ ', install_cell(notebook))[1]
+
+
+def test_a_page_asks_for_what_its_code_needs(moved):
+    page = moved/"nbs"/"tutorials"/TUTORIALS[0].name
+    for code, expected in (("from fastcore.basics import L", ""), ("perceptual_distance(sr, high)", "[perceptual]"),
+                           ("SRLoss(perceptual=0.3)", "[perceptual]"), ("!accelerate launch x", "[parallel]"),
+                           ("PerceptualLoss()\n!accelerate launch x", "[parallel,perceptual]")):
+        notebook = json.loads(page.read_text(encoding="utf-8"))
+        notebook["cells"] = [one for one in notebook["cells"] if one["cell_type"] == "markdown"]
+        notebook["cells"].append(dict(cell_type="code", id="x", metadata={}, execution_count=None, outputs=[],
+                                      source=code.splitlines(keepends=True)))
+        page.write_text(json.dumps(notebook), encoding="utf-8")
+        assert badges(root=moved).returncode == 0
+        assert install_target(page) == f"paintsr_nb{expected}", code
+
+
+def test_the_training_tutorial_asks_for_its_trained_net():
+    assert install_target(next(notebook for notebook in TUTORIALS if notebook.stem == "02_train_esrgan")) == "paintsr_nb[perceptual]"
+
+
+def test_every_extra_that_the_package_can_ask_for_is_known():
+    asked = {name for module in (ROOT/"paintsr_nb").rglob("*.py")
+             for name in re.findall(r"paintsr_nb\[(\w+)\]", module.read_text(encoding="utf-8"))}
+    known = re.search(r"^NEEDS = dict\((.*)\)", (ROOT/"tools"/"badges.py").read_text(encoding="utf-8"), re.M)[1]
+    assert asked - {"dev", "deep"} == set(re.findall(r"(\w+)=", known))   # dev makes the samples, deep is asked for by a file of 16 bits
 
 
 @pytest.fixture

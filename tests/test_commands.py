@@ -69,13 +69,8 @@ def test_prepare_twice(tmp_path, painting):
     write_picture(tmp_path/"high"/"boat.png", painting)
     write_picture(tmp_path/"high"/"tree.png", painting[::-1].copy())
     first = run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store")
-<<<<<<< HEAD
-    assert "2 pictures" in first.stdout and "%|" in first.stderr
-    assert "nothing to do" in here("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
-=======
     assert "2 pictures" in first.stdout and "100% 2/2" in first.stderr
-    assert "nothing to do" in run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
->>>>>>> data
+    assert "nothing to do" in here("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
     low = np.load(tmp_path/"store"/"low"/"boat.npy")
     assert np.array_equal(low, shrink(painting))
 

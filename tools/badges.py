@@ -7,22 +7,22 @@ import argparse, json, re, sys
 from configparser import ConfigParser
 from pathlib import Path
 
-BADGE_START = "[![Open in Colab]"
-INSTALL_START = "# Only in Colab:"
+NEEDS = dict(perceptual="perceptual", parallel="accelerate")   # Extra -> the word in a page's code that asks for it
 
-BADGE = (BADGE_START + "(https://colab.research.google.com/assets/colab-badge.svg)]"
+BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
          "(https://colab.research.google.com/github/{home}/blob/{branch}/{path})")
 
-INSTALL = INSTALL_START + """ prints what it would add, then installs {name}. Torch stays as it is; elsewhere nothing happens.
+# Colab's form view shows the first line alone.
+INSTALL = """#@title Install {name} (in Colab only; torch stays as it is) {{ display-mode: "form" }}
 import sys
 if "google.colab" in sys.modules:
     import subprocess
     from importlib.metadata import version
     from pathlib import Path
     Path("keep.txt").write_text("".join(f"{{name}}=={{version(name)}}\\n" for name in ("torch", "torchvision", "numpy")))
-    for mode in ("--dry-run", "--quiet"):
+    for mode in ("--dry-run", "--quiet"):   # first it prints what it would add
         done = subprocess.run([sys.executable, "-m", "pip", "install", mode, "-c", "keep.txt",
-                               "{name} @ git+{git_url}@{branch}"], capture_output=True, text=True)
+                               "{name}{extras} @ git+{git_url}@{branch}"], capture_output=True, text=True)
         if done.returncode: raise RuntimeError(done.stderr)
         print(*(line for line in done.stdout.splitlines() if line.startswith("Would install")))"""
 
@@ -46,7 +46,14 @@ def cell(kind, name, text):
 
 
 def is_ours(one):
-    return "".join(one["source"]).startswith((BADGE_START, INSTALL_START))
+    return one["id"] in ("colab-badge", "colab-install")
+
+
+def extras(cells):
+    "The extras that the code of a page needs, as pip takes them: `[parallel,perceptual]`, or nothing."
+    code = "".join(line for one in cells if one["cell_type"] == "code" for line in one["source"]).lower()
+    needed = sorted(extra for extra, word in NEEDS.items() if word in code)
+    return f"[{','.join(needed)}]" if needed else ""
 
 
 def with_cells(text, path, settings):
@@ -54,7 +61,7 @@ def with_cells(text, path, settings):
     notebook = json.loads(text)
     cells = [one for one in notebook["cells"] if not is_ours(one)]
     cells[1:1] = [cell("markdown", "colab-badge", BADGE.format(path=path, **settings)),
-                  cell("code", "colab-install", INSTALL.format(**settings))]
+                  cell("code", "colab-install", INSTALL.format(extras=extras(cells), **settings))]
     notebook["cells"] = cells
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
