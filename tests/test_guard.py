@@ -97,11 +97,11 @@ def test_what_is_put_back_is_the_last_good_state(tiny_store):
     from paintsr_nb.training.run import plain_copy
     learn = fit(tiny_learner(tiny_store, tiny_gan(), GuardCallback()))
     learn.ema.take_back()
-    before = learn.guard.good = plain_copy(learner_state(learn, back=True))
+    before, learn.guard.good = plain_copy(learner_state(learn)), plain_copy(learner_state(learn, back=True))
     with learn.no_bar(), learn.no_logging(): learn.fit(1)
     learn.ema.take_back()
     learn.guard._put_back()
-    after = plain_copy(learner_state(learn, back=True))
+    after = plain_copy(learner_state(learn))
     for part in ("generator",): assert same(before[part], after[part])
     for name in ("ema", "gan"): assert_equal(before["callbacks"][name], after["callbacks"][name])
     assert_equal(before["optimiser"]["state"], after["optimiser"]["state"])

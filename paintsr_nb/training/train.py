@@ -295,7 +295,7 @@ def train(
     net, first = _first_net(recipe), state["stage"] if state else 0
     if parallel: _check_nets(recipe, net, parallel.device)
     setup = replace(setup, mode=_mode(recipe, net, setup, state, predict, say))
-    rows = state["callbacks"]["history"]["rows"] if state else []
+    rows = []   # a checkpoint brings its own
     for index in range(first, len(recipe.stages)):
         learn = _run_learner(recipe, index, net, setup, folder, rows=rows, minutes=minutes)
         _follow(learn, recipe.stages[index], state if index == first else None, folder, say)
