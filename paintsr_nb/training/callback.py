@@ -7,6 +7,7 @@ __all__ = ['SRCallback', 'sr_callbacks', 'find_callback', 'noted', 'bare', 'Posi
 
 # %% ../../nbs/training/30_callback.ipynb #30f00004
 from fastai.callback.core import Callback, TrainEvalCallback
+from fastcore.basics import store_attr
 from torch import nn
 
 # %% ../../nbs/training/30_callback.ipynb #30f00007
@@ -79,7 +80,7 @@ class PositionCallback(SRCallback):
         first_pass:int=0, # Passes over the data that earlier stages made
         accumulate:int=1, # Batches per step
     ):
-        self.epoch_iters, self.n_iters, self.first_pass, self.accumulate = epoch_iters, n_iters, first_pass, accumulate
+        store_attr()
         self.stage_epoch, self.batch, self.steps = 0, 0, 0
 
     def before_epoch(self): self.learn.epoch = self.stage_epoch

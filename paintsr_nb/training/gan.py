@@ -11,7 +11,7 @@ import copy
 import torch
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation, GradientClip
-from fastcore.basics import patch
+from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.func import functional_call
 
@@ -57,8 +57,7 @@ class GANCallback(SRCallback):
         r1_every:int=16, # Steps from one penalty to the next
     ):
         if kind not in ADVERSARIAL: raise ValueError(f"no adversarial loss {kind!r}: choose one of {', '.join(ADVERSARIAL)}")
-        self.critic, self.weight, self.kind = critic, weight, kind
-        self.feature_matching, self.r1, self.r1_every = feature_matching, r1, r1_every
+        store_attr("critic,weight,kind,feature_matching,r1,r1_every")
         self.critic_loss, self.generator_loss = ADVERSARIAL[kind]
         self.optimiser, self.loss_scale = adam(critic.parameters(), lr, tuple(betas)), LossScale()
         self.judge, self.mean = Both(critic), torch.mean   # several processes have theirs

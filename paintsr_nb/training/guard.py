@@ -13,7 +13,7 @@ import torch
 from fastai.callback.core import CancelBatchException, CancelFitException, CancelStepException
 from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.training import GradientAccumulation
-from fastcore.basics import patch
+from fastcore.basics import patch, store_attr
 
 from .callback import PositionCallback, SRCallback, find_callback, noted, sr_callbacks
 from .checkpoint import learner_state, load_learner_state
@@ -32,7 +32,7 @@ class GuardCallback(SRCallback):
         patience:int=200, # Steps in a row that the critic may be always right, or always wrong
         certain:float=0.99, # Accuracy of the critic that counts as always right; 1 minus it, as always wrong
     ):
-        self.rollbacks, self.every, self.explosion, self.patience, self.certain = rollbacks, every, explosion, patience, certain
+        store_attr()
         self.n_rollbacks, self.stopped, self.good = 0, None, None
         self._forget()
 

@@ -18,6 +18,7 @@ from fastai.callback.fp16 import MixedPrecision
 from fastai.callback.schedule import ParamScheduler
 from fastai.learner import AvgMetric, Learner, Recorder
 from fastai.optimizer import OptimWrapper
+from fastcore.basics import store_attr
 from fastcore.meta import delegates
 from torch import nn
 
@@ -129,7 +130,7 @@ class ScheduleCallback(SRCallback):
         generator_rate=None, # Function from the share that is done (0-1) to the rate; `None` follows the learner
         critic_rate=None, # The same for nets that callbacks train; `None`: the rate that their optimiser was made with
     ):
-        self.generator_rate, self.critic_rate = generator_rate, critic_rate
+        store_attr()
         self.factor, self.critic_factor, self.rate = 1.0, 1.0, None   # `rate`: the generator's, of the last batch
 
     def before_fit(self):
@@ -162,7 +163,8 @@ class PreviewCallback(SRCallback):
         size:int=48, # Side of each crop in LR pixels
         write=None, # Function of (name, save) that calls `save(path)`; `None` writes at once
     ):
-        self.folder, self.n, self.size, self.write = Path(folder), n, size, write
+        store_attr()
+        self.folder = Path(folder)
 
     def after_validate(self):
         "One strip, made with the weights that were validated."
@@ -240,7 +242,9 @@ class StopwatchCallback(SRCallback):
     def __init__(self,
         n:int=2, # Batches to time
         slow:float=5.0, # Seconds from which a single batch is enough
-    ): self.n, self.slow, self.seconds = n, slow, []
+    ):
+        store_attr()
+        self.seconds = []
 
     def before_fit(self): self.last = time.perf_counter()
 
