@@ -30,7 +30,7 @@ def kinds(base=SRCallback):
 def table():
     "Rows of the page's table: name → (order, events, remembers)."
     text = "".join("".join(cell["source"]) for cell in json.loads(PAGE.read_text(encoding="utf-8"))["cells"])
-    rows = re.findall(r"^\| `(\w+Callback)` \| (-?[\d.]+) \X, text, re.M)
+    rows = re.findall(r"^\| `(\w+Callback)` \| (-?[\d.]+) \| ([\w ]+) \|.*\|([^|]*)\|$", text, re.M)
     return {name: (float(order), set(events.split()), remembers.strip()) for name, order, events, remembers in rows}
 
 
