@@ -29,15 +29,18 @@ from paintsr_nb.picture import read_rgb8, write_picture
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.training.run import load_checkpoint
 from paintsr_nb.losses.perceptual import perceptual_distance
-from paintsr_nb.training.recipes import Recipe, Stage
+from paintsr_nb.training.recipes import Gan, Recipe, Schedule, Stage, Terms
 from paintsr_nb.training.train import train
 from paintsr_nb.upscaling.engine import Upscaler
 
 ROOT = Path(__file__).resolve().parent/"gan"
 RECIPE = Recipe("gan-proof", (
     Stage("l1", 600, lr=2e-4, score="psnr"),
-    Stage("gan", 2400, lr=1e-4, schedule="steps", milestones=(0.6, 0.85), pixel=0.4, perceptual=0.04, net="vgg16", layers=dict(conv2_2=0.1, conv3_3=0.5, conv4_3=1.0),
-          adversarial=0.04, gan="vanilla", critic="unet", critic_filters=24, critic_lr=2e-4, score="distance")),
+    Stage("gan", 2400, lr=1e-4,
+          schedule=Schedule("steps", milestones=(0.6, 0.85)),
+          loss=Terms(pixel=0.4, perceptual=0.04, net="vgg16", layers=dict(conv2_2=0.1, conv3_3=0.5, conv4_3=1.0)),
+          gan=Gan(weight=0.04, kind="vanilla", critic="unet", critic_filters=24, critic_lr=2e-4),
+          score="distance")),
     start="default", low_size=24, bs=4, epoch_iters=200, valid_size=64)
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -115,7 +118,7 @@ def main():
     if not options.judge:
         store = options.work/"store"
         if not (store/"manifest.json").exists(): prepare(store, high=[paintings/"train", options.data/"photos"], halve=paintings/"index.csv")
-        train(recipe, Store(store), run, options.resume, device=options.device)
+        train(recipe, Store(store), run, resume=options.resume, device=options.device)
     pairs = list(crops(paintings/"test"))
     pixels, gan, last = stages(run)
     methods = {"bicubic": enlarge, "start": Upscaler(recipe.start or "default", options.device), "last epoch": Upscaler(last, options.device)}

@@ -31,7 +31,6 @@ from pathlib import Path
 import psutil
 import torch
 from fastai.callback.core import Callback, CancelValidException
-from fastai.callback.schedule import ParamScheduler
 from torch import nn
 from torch.nn import functional as F
 
@@ -46,12 +45,12 @@ from paintsr_nb.training.callback import PositionCallback
 from paintsr_nb.training.checkpoint import learner_state
 from paintsr_nb.training.run import plain_copy
 from paintsr_nb.training.guard import GuardCallback
-from paintsr_nb.nets.modes import fastest_mode
-from paintsr_nb.training.learner import seed_everything
-from paintsr_nb.training.recipes import Recipe, Stage, rate_of
+from paintsr_nb.nets.modes import Mode, fastest_mode
+from paintsr_nb.training.learner import seed_everything, time_steps
+from paintsr_nb.training.recipes import Gan, Recipe, Stage, Terms
 from paintsr_nb.training.train import Setup, stage_learner, stage_loss
 
-EQUAL, AGREES, WARM_UP, MEMORY_STEPS = ("fp32", "contiguous"), 0.01, 30, 300
+EQUAL, AGREES, WARM_UP, MEMORY_STEPS = Mode("fp32", "contiguous"), 0.01, 30, 300
 TARGETS = dict(cuda=0.6, amx_bf16=0.55, avx512_bf16=0.7)   # of our defaults; at equal settings 1.05 everywhere
 
 
@@ -79,7 +78,7 @@ class PlainLoop:
             if isinstance(layer, nn.ReLU): layer.inplace = True   # as in torchvision's VGG
         self.mean, self.std = loss.perceptual.mean, loss.perceptual.std
         self.optimiser = torch.optim.Adam(net.parameters(), stage.lr, recipe.betas)
-        self.critic_optimiser = torch.optim.Adam(critic.parameters(), stage.critic_lr, recipe.betas)
+        self.critic_optimiser = torch.optim.Adam(critic.parameters(), stage.gan.critic_lr, recipe.betas)
         self.decay = recipe.ema
 
     def run(self, watch=None):
@@ -94,25 +93,25 @@ class PlainLoop:
         def adversarial(logits, target): return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
         for parameter in self.critic.parameters(): parameter.requires_grad = False
         self.optimiser.zero_grad()
-        made = self.net(low)
-        pixel = F.l1_loss(made, high)
-        perceptual = F.l1_loss(self.features((made - self.mean)/self.std), self.features((high - self.mean)/self.std))
-        real_logits, made_logits = self.critic(high).detach(), self.critic(made)
-        gan = (adversarial(real_logits - made_logits.mean(), 0.0) + adversarial(made_logits - real_logits.mean(), 1.0))/2
-        (self.stage.pixel*pixel + self.stage.perceptual*perceptual + self.stage.adversarial*gan).backward()
+        fake = self.net(low)
+        pixel = F.l1_loss(fake, high)
+        perceptual = F.l1_loss(self.features((fake - self.mean)/self.std), self.features((high - self.mean)/self.std))
+        real_logits, fake_logits = self.critic(high).detach(), self.critic(fake)
+        gan = (adversarial(real_logits - fake_logits.mean(), 0.0) + adversarial(fake_logits - real_logits.mean(), 1.0))/2
+        (self.stage.loss.pixel*pixel + self.stage.loss.perceptual*perceptual + self.stage.gan.weight*gan).backward()
         self.optimiser.step()
 
         for parameter in self.critic.parameters(): parameter.requires_grad = True
         self.critic_optimiser.zero_grad()
-        made_logits, real_logits = self.critic(made).detach(), self.critic(high)
-        real_loss = adversarial(real_logits - made_logits.mean(), 1.0)/2
+        fake_logits, real_logits = self.critic(fake).detach(), self.critic(high)
+        real_loss = adversarial(real_logits - fake_logits.mean(), 1.0)/2
         real_loss.backward()
-        made_logits = self.critic(made.detach())
-        made_loss = adversarial(made_logits - real_logits.detach().mean(), 0.0)/2
-        made_loss.backward()
+        fake_logits = self.critic(fake.detach())
+        fake_loss = adversarial(fake_logits - real_logits.detach().mean(), 0.0)/2
+        fake_loss.backward()
         self.critic_optimiser.step()
 
-        numbers = dict(pixel=pixel, perceptual=perceptual, gan=gan, real_loss=real_loss, made_loss=made_loss, real=real_logits, made=made_logits)
+        numbers = dict(pixel=pixel, perceptual=perceptual, gan=gan, real_loss=real_loss, fake_loss=fake_loss, real=real_logits, fake=fake_logits)
         self.log = {name: value.detach().mean().item() for name, value in numbers.items()}
         new = dict(self.net.named_parameters())
         for name, parameter in self.average.named_parameters(): parameter.data.mul_(self.decay).add_(new[name].data, alpha=1 - self.decay)
@@ -133,9 +132,9 @@ class Ours:
     "The learner of a run's stage, with what `train` adds to each step."
     def __init__(self, recipe, net, setup, loss, mode, every=100):
         stage, = recipe.stages
-        self.device, self.guard = setup.device, GuardCallback(every=every, speaks=False)
-        callbacks = [PositionCallback(recipe.epoch_iters, stage.n_iters), ParamScheduler(dict(lr=rate_of(stage, stage.lr))), self.guard]
-        self.learn = stage_learner(recipe, stage, net, replace(setup, mode=mode), loss, callbacks)
+        self.device, self.guard = setup.device, GuardCallback(every=every)
+        callbacks = [PositionCallback(recipe.epoch_iters, stage.n_iters), self.guard]
+        self.learn = stage_learner(recipe, stage, net, replace(setup, mode=mode), loss=loss, cbs=callbacks)
 
     def run(self, watch=None):
         "Seconds that one pass of the loader takes."
@@ -144,9 +143,9 @@ class Ours:
         return clock.seconds
 
     def copying(self):
-        "Seconds a step for the copy that the guard takes at times; the rounds are too short to see it."
+        "Seconds per step for the copy that the guard takes at times; the rounds are too short to see it."
         start = now(self.device)
-        plain_copy(learner_state(self.learn))
+        plain_copy(learner_state(self.learn, back=True))
         return (now(self.device) - start)/self.guard.every
 
 
@@ -187,10 +186,10 @@ def weigh(recipe, num_blocks, store, device, mode):
     warnings.filterwarnings("ignore", category=FutureWarning)
     stage, = recipe.stages
     n = WARM_UP + MEMORY_STEPS
-    stage = replace(stage, n_iters=n, critic_filters=min(16, stage.critic_filters))
+    stage = replace(stage, n_iters=n, gan=replace(stage.gan, critic_filters=min(16, stage.gan.critic_filters)))
     recipe = replace(recipe, bs=2, low_size=min(12, recipe.low_size), epoch_iters=n, stages=(stage,))
     net, setup, scales = make_generator(recipe.arch, num_blocks=num_blocks), Setup(Store(store), device=device), Weigh()
-    ours = Ours(recipe, net, setup, stage_loss(stage), mode, every=25)
+    ours = Ours(recipe, net, setup, stage_loss(stage.loss), mode, every=25)
     ours.learn.add_cb(scales)
     ours.run()
     return scales.held, scales.on_card
@@ -217,10 +216,10 @@ def main(
     num_blocks:int=3, # Its blocks
     critic:str="vgg", # "vgg", "unet" or "patch"
     critic_filters:int=64, # Channels of its first stage
-    bs:int=4, # Crops a batch
+    bs:int=4, # Crops per batch
     low_size:int=24, # Side of a crop in LR pixels
     rounds:int=6, # How often the ways take turns
-    steps:int=3, # Steps a turn, 2 or more
+    steps:int=3, # Steps per turn, 2 or more
     threads:int=None, # Of PyTorch; its own choice if left out
     device:str="cpu", # "cpu" or "cuda"
     no_memory:bool=False, # Leave out the 300 steps for memory?
@@ -230,8 +229,9 @@ def main(
     warnings.filterwarnings("ignore", category=FutureWarning)
     if threads: torch.set_num_threads(threads)
     if steps < 2: raise ValueError(f"steps={steps}: give each turn 2 or more, the first two are compared")
-    stage = Stage("gan", 10**6, lr=1e-5, critic_lr=1e-5, schedule="flat", pixel=1e-2, perceptual=1.0, net="vgg16", adversarial=5e-3,
-                  critic=critic, critic_filters=critic_filters)
+    stage = Stage("gan", 10**6, lr=1e-5, schedule="flat",
+                  loss=Terms(pixel=1e-2, perceptual=1.0, net="vgg16"),
+                  gan=Gan(weight=5e-3, critic=critic, critic_filters=critic_filters, critic_lr=1e-5))
     recipe = Recipe("benchmark", (stage,), arch, low_size=low_size, bs=bs, epoch_iters=steps)
     report = dict(arch=arch, num_blocks=num_blocks, critic=critic, critic_filters=critic_filters, bs=bs, low_size=low_size, rounds=rounds, steps=steps,
                   device=device, threads=torch.get_num_threads(), torch=torch.__version__, load=[os.getloadavg()[0]])
@@ -240,10 +240,11 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         setup = Setup(small_store(Path(folder)), device=device)
         seed_everything(recipe.seed)
-        net, loss = make_generator(arch, num_blocks=num_blocks), stage_loss(stage).to(device)
+        net, loss = make_generator(arch, num_blocks=num_blocks), stage_loss(stage.loss).to(device)
         short = replace(recipe, epoch_iters=3)
-        *mode, seconds = fastest_mode(lambda *mode: stage_learner(short, stage, copy.deepcopy(net), replace(setup, mode=mode), copy.deepcopy(loss)))
-        print(f"fastest here: {' '.join(mode)} (" + ", ".join(f"{' '.join(name)} {value:.3g} s" for name, value in seconds.items()) + ")", flush=True)
+        def seconds_of(mode): return time_steps(stage_learner(short, stage, copy.deepcopy(net), replace(setup, mode=mode), loss=copy.deepcopy(loss)))
+        mode, seconds = fastest_mode(seconds_of)
+        print(f"fastest here: {mode} (" + ", ".join(f"{name} {value:.3g} s" for name, value in seconds.items()) + ")", flush=True)
         ours = {name: Ours(recipe, copy.deepcopy(net), setup, copy.deepcopy(loss), how) for name, how in dict(equal=EQUAL, defaults=mode).items()}
         judge = ours["equal"].learn.gan.critic
         ours["defaults"].learn.gan.critic.load_state_dict(judge.state_dict())
@@ -261,13 +262,13 @@ def main(
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             for name in order: times[name].append(ways[name].run()/steps)
         for name, way in ours.items(): times[name] = [time + way.copying() for time in times[name]]
-        report |= dict(mode=mode, times=times, load=report["load"] + [os.getloadavg()[0]]) | {name: summary(times, name) for name in ours}
+        report |= dict(mode=str(mode), times=times, load=report["load"] + [os.getloadavg()[0]]) | {name: summary(times, name) for name in ours}
         limit, machine = target(device)
-        print(f"  plain     {statistics.median(times['plain']):7.3f} s a step")
+        print(f"  plain     {statistics.median(times['plain']):7.3f} s per step")
         for name, most in (("equal", 1.05), ("defaults", limit)):
             found = report[name]
             wanted = f"; at most {most} on {machine}" if most else ""
-            print(f"  {name:9} {found['seconds']:7.3f} s a step, {found['ratio']:.3f} of the plain time (rounds from {found['least']:.3f} to {found['greatest']:.3f}){wanted}")
+            print(f"  {name:9} {found['seconds']:7.3f} s per step, {found['ratio']:.3f} of the plain time (rounds from {found['least']:.3f} to {found['greatest']:.3f}){wanted}")
         print(f"  load {report['load'][0]:.2f} at the start, {report['load'][1]:.2f} now", flush=True)
 
         if not no_memory:
