@@ -108,6 +108,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'paintsr_nb.core.list_pictures': ('core.html#list_pictures', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.picture_id': ('core.html#picture_id', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.progress': ('core.html#progress', 'paintsr_nb/core.py'),
+                                 'paintsr_nb.core.quiet_imports': ('core.html#quiet_imports', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.random_at': ('core.html#random_at', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.result_name': ('core.html#result_name', 'paintsr_nb/core.py'),
                                  'paintsr_nb.core.run_parallel': ('core.html#run_parallel', 'paintsr_nb/core.py'),

@@ -7,7 +7,7 @@ __all__ = ['command', 'paintsr_prepare', 'paintsr_train', 'paintsr_upscale', 'pa
            'paintsr_demo']
 
 # %% ../nbs/90_commands.ipynb #7e0ab95d
-import json, os, sys, warnings
+import json, os, sys
 from functools import wraps
 from typing import Annotated
 
@@ -23,7 +23,6 @@ def command(
         if args or kwargs: return func(*args, **kwargs)
         sys.argv[1:] = [_hyphens(word) for word in sys.argv[1:]]
         given, named, _ = parse_cli(func, pos=["raw"])
-        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)   # fastai's own code
         try: sys.exit(func(*given, **named))
         except (ValueError, OSError, RuntimeError, ImportError) as error: sys.exit(f"error: {error}")
         except KeyboardInterrupt: sys.exit("interrupted")

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'PictureError', 'ReportError', 'picture_id', 'result_name', 'list_pictures', 'atomic_path',
-           'write_json', 'progress', 'run_parallel', 'random_at']
+           'write_json', 'progress', 'quiet_imports', 'run_parallel', 'random_at']
 
 # %% ../nbs/00_core.ipynb #4788542c
-import json, multiprocessing, os, re, signal, sys, tempfile, threading, time
+import json, multiprocessing, os, re, signal, sys, tempfile, threading, time, warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -137,6 +137,14 @@ class _Lines:
         if (line := text.strip()): self.file.write(f"{line}\n")
 
     def flush(self): self.file.flush()
+
+# %% ../nbs/00_core.ipynb #d7c37294
+@contextmanager
+def quiet_imports():
+    "Keep warnings about other libraries' own code, which a user cannot mend, off the screen while the block imports them."
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+        yield
 
 # %% ../nbs/00_core.ipynb #c19821d2
 def run_parallel(

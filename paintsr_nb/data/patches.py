@@ -15,13 +15,12 @@ from fastcore.basics import patch
 from fastcore.foundation import L
 from fasttransform import Transform
 
-from ..core import random_at
+from ..core import quiet_imports, random_at
 from .store import Store
 from ..figures import strip
 from ..picture import to_uint8
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)   # fastai's own code; nobody here can mend it
+with quiet_imports():
     from fastai.data.block import DataBlock, TransformBlock
     from fastai.data.core import DataLoaders, TfmdDL
     from fastai.data.transforms import IndexSplitter, IntToFloatTensor

@@ -6,9 +6,12 @@
 __all__ = ['SRCallback', 'sr_callbacks', 'find_callback', 'noted', 'bare', 'PositionCallback']
 
 # %% ../../nbs/training/30_callback.ipynb #30f00004
-from fastai.callback.core import Callback, TrainEvalCallback
 from fastcore.basics import store_attr
 from torch import nn
+
+from ..core import quiet_imports
+
+with quiet_imports(): from fastai.callback.core import Callback, TrainEvalCallback
 
 # %% ../../nbs/training/30_callback.ipynb #30f00007
 class SRCallback(Callback):

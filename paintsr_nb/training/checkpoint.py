@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from fastai.callback.core import CancelFitException
-from fastai.callback.progress import ProgressCallback
 
+from ..core import quiet_imports
 from ..nets.tensors import to_pictures, to_tensor
 from ..nets.weights import save_model
 from ..resize import enlarge
@@ -24,6 +23,10 @@ from .average import averaged_weights, own_weights
 from .callback import PositionCallback, SRCallback, bare, find_callback, sr_callbacks
 from .learner import ScheduleCallback
 from .run import SCORES, RunFolder, is_better, plain_copy, random_states, save_checkpoint, set_random_states, write_table
+
+with quiet_imports():
+    from fastai.callback.core import CancelFitException
+    from fastai.callback.progress import ProgressCallback
 
 # %% ../../nbs/training/35_checkpoint.ipynb #35aa0002
 def learner_state(

@@ -9,16 +9,19 @@ __all__ = ['ask', 'Both', 'GANCallback']
 import copy
 
 import torch
-from fastai.callback.fp16 import MixedPrecision
-from fastai.callback.training import GradientAccumulation, GradientClip
 from fastcore.basics import patch, store_attr
 from torch import nn
 from torch.func import functional_call
 
+from ..core import quiet_imports
 from ..losses.adversarial import ADVERSARIAL, critic_accuracy, feature_matching_loss, r1_penalty
 from .callback import SRCallback, find_callback
 from .learner import adam, gradient_norm
 from .precision import LossScale, PrecisionCallback
+
+with quiet_imports():
+    from fastai.callback.fp16 import MixedPrecision
+    from fastai.callback.training import GradientAccumulation, GradientClip
 
 # %% ../../nbs/training/34_gan.ipynb #4b31a6e3
 def ask(

@@ -10,16 +10,19 @@ import math, statistics
 from collections import deque
 
 import torch
-from fastai.callback.core import CancelBatchException, CancelFitException, CancelStepException
-from fastai.callback.fp16 import MixedPrecision
-from fastai.callback.training import GradientAccumulation
 from fastcore.basics import patch, store_attr
 
+from ..core import quiet_imports
 from .callback import PositionCallback, SRCallback, find_callback, noted, sr_callbacks
 from .checkpoint import learner_state, load_learner_state
 from .learner import ScheduleCallback, gradient_norm
 from .precision import PrecisionCallback
 from .run import plain_copy
+
+with quiet_imports():
+    from fastai.callback.core import CancelBatchException, CancelFitException, CancelStepException
+    from fastai.callback.fp16 import MixedPrecision
+    from fastai.callback.training import GradientAccumulation
 
 # %% ../../nbs/training/36_guard.ipynb #36000011
 class GuardCallback(SRCallback):

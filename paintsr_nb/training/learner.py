@@ -13,15 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.core import CancelFitException
-from fastai.callback.fp16 import MixedPrecision
-from fastai.callback.schedule import ParamScheduler
-from fastai.learner import AvgMetric, Learner, Recorder
-from fastai.optimizer import OptimWrapper
 from fastcore.basics import store_attr
 from fastcore.meta import delegates
 from torch import nn
 
+from ..core import quiet_imports
 from ..losses.fidelity import SRLoss
 from ..metrics import psnr, ssim
 from ..nets.modes import Mode
@@ -30,6 +26,13 @@ from ..picture import write_picture
 from .average import EMACallback
 from .callback import SRCallback, noted, sr_callbacks
 from .precision import PrecisionCallback
+
+with quiet_imports():
+    from fastai.callback.core import CancelFitException
+    from fastai.callback.fp16 import MixedPrecision
+    from fastai.callback.schedule import ParamScheduler
+    from fastai.learner import AvgMetric, Learner, Recorder
+    from fastai.optimizer import OptimWrapper
 
 # %% ../../nbs/training/33_learner.ipynb #ce37c0f4
 def seed_everything(

@@ -7,12 +7,15 @@ __all__ = ['LossScale', 'PrecisionCallback']
 
 # %% ../../nbs/training/32_precision.ipynb #32f00003
 import torch
-from fastai.callback.core import CancelStepException
-from fastai.callback.fp16 import MixedPrecision
 from torch import nn
 
+from ..core import quiet_imports
 from ..nets.modes import Mode
 from .callback import SRCallback
+
+with quiet_imports():
+    from fastai.callback.core import CancelStepException
+    from fastai.callback.fp16 import MixedPrecision
 
 # %% ../../nbs/training/32_precision.ipynb #32f00006
 class LossScale:

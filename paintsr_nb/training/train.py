@@ -12,9 +12,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from fastai.callback.training import GradientAccumulation, GradientClip
 
-from ..core import atomic_path, progress, write_json
+from ..core import atomic_path, progress, quiet_imports, write_json
 from ..data.patches import sr_dls
 from ..data.store import Store
 from ..figures import curves
@@ -33,6 +32,9 @@ from .learner import PreviewCallback, ScheduleCallback, ScoreColumn, seed_everyt
 from .parallel import ParallelCallback, check_norms, same_everywhere, start_parallel
 from .recipes import Recipe, Stage, Terms, recipe_from_json
 from .run import SCORES, RunFolder, newest_checkpoint, save_checkpoint, stop_on_interrupt
+
+with quiet_imports():
+    from fastai.callback.training import GradientAccumulation, GradientClip
 
 # %% ../../nbs/training/39_train.ipynb #38aa0001
 @dataclass(frozen=True)
