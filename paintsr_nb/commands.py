@@ -51,7 +51,8 @@ def paintsr_prepare(
     "Check every picture and decode them into a store to train from; bad ones are listed before anything is written."
     from paintsr_nb.data.store import prepare
     folders = high[0] if high and len(high) == 1 else high
-    report = prepare(out, raw, low, folders, skip_bad, halve, prune, valid, seed, num_workers)
+    report = prepare(out, raw=raw, low=low, high=folders, skip_bad=skip_bad, halve=halve, prune=prune, valid=valid, seed=seed,
+                     num_workers=num_workers)
     for file, problem in zip(report.skipped["file"], report.skipped["problem"]): print(f"left out: {file}: {problem}")
     print(report)
 
@@ -107,7 +108,7 @@ def paintsr_upscale(
     "Upscale pictures four times."
     from paintsr_nb.upscaling.folder import upscale_files
     if not paths: raise ValueError("no pictures given: name files or folders")
-    report = upscale_files(list(paths), out, model, overwrite, device, tile, precise)
+    report = upscale_files(list(paths), out, model, overwrite=overwrite, device=device, tile=tile, precise=precise)
     failed, counts = report[report.status == "failed"], report.status.value_counts()
     for row in failed.itertuples(): print(f"failed: {row.file}: {row.reason}", file=sys.stderr)
     print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
