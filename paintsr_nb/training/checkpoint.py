@@ -102,7 +102,9 @@ class CheckpointCallback(SRCallback):
         self.about, self.minutes = about or {}, minutes
         self.stopping, self.stopped, self.random = False, False, None
 
-    def take(self)->dict: return dict(self.about, **learner_state(self.learn), random=random_states())
+    def take(self)->dict:
+        "Everything that the next step depends on."
+        return dict(self.about, **learner_state(self.learn), random=random_states())
 
     def save(self, name:str="last"):
         "Write a checkpoint now."

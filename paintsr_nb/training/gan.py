@@ -145,7 +145,9 @@ def penalty(self:GANCallback, real):
 
 # %% ../../nbs/training/34_gan.ipynb #34f00009
 @patch(as_prop=True)
-def scaler(self:GANCallback): return self.loss_scale.on(self.learn.pred.device.type, self.dtype)
+def scaler(self:GANCallback):
+    "The critic's own scaler, for the number format that the generator runs in."
+    return self.loss_scale.on(self.learn.pred.device.type, self.dtype)
 
 @patch
 def share_of_step(self:GANCallback):
@@ -168,6 +170,7 @@ def step(self:GANCallback):
 # %% ../../nbs/training/34_gan.ipynb #34f00011
 @patch
 def state_dict(self:GANCallback):
+    "The critic, and all that its next step depends on."
     return dict(
         critic=self.critic.state_dict(),
         optimiser=self.optimiser.state_dict(),
@@ -177,6 +180,7 @@ def state_dict(self:GANCallback):
 
 @patch
 def load_state_dict(self:GANCallback, state):
+    "Go on with a saved critic, at any time."
     self.critic.load_state_dict(state["critic"])
     self.optimiser.load_state_dict(state["optimiser"])
     self.loss_scale.load_state_dict(state["scaler"])

@@ -97,7 +97,9 @@ class ParallelCallback(SRCallback):
     ): self.accelerator, self.wrapped, self.norms = accelerator, None, []
 
     @property
-    def speaks(self)->bool: return self.accelerator.is_main_process
+    def speaks(self)->bool:
+        "Is this the process that talks and writes?"
+        return self.accelerator.is_main_process
 
     def before_fit(self):
         "Wrap all nets; the wrapped ones begin with the weights of the first process."
@@ -148,4 +150,6 @@ class ParallelCallback(SRCallback):
         torch.distributed.all_reduce(values)
         return values/self.accelerator.num_processes
 
-    def mean_of_logits(self, logits): return mean_of_ranks(logits)
+    def mean_of_logits(self, logits):
+        "The mean of a critic's logits over all processes, with its gradient."
+        return mean_of_ranks(logits)

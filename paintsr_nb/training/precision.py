@@ -66,7 +66,9 @@ class PrecisionCallback(SRCallback):
     def after_fit(self): self._leave()
 
     @property
-    def scaler(self): return self.loss_scale.on(self.device, self.mode.dtype)
+    def scaler(self):
+        "The generator's scaler; it does something under float16 only."
+        return self.loss_scale.on(self.device, self.mode.dtype)
 
     def before_backward(self): self.learn.loss_grad = self.scaler.scale(self.learn.loss_grad)
 
