@@ -162,6 +162,14 @@ MUTANTS = [
     Mutant("optimiser-not-put-back", CHECKPOINT, "learn.opt.load_state_dict(state[\"optimiser\"])", "pass", PUT_BACK),
     Mutant("rate-not-halved", GUARD, "else: self.slow.factor /= 2", "else: pass", "test_guard.py::test_row_04_the_second_puts_both_nets_back_at_half_the_rate"),
     Mutant("explosion-not-noticed", GUARD, "if abs(seen) > self.explosion*max(usual, 1e-6):", "if False:", "test_guard.py::test_row_04_an_exploding_loss_is_put_back_at_once"),
+    # 15. One protocol, one owner of the rates
+    Mutant("factor-ignored", LEARNER, "[self.factor*rate for rate in rates]", "rates", "test_callbacks.py::test_one_owner_of_the_rates"),
+    Mutant("critic-factor-ignored", LEARNER, "self.factor*self.critic_factor*rate", "self.factor*rate", "test_callbacks.py::test_one_owner_of_the_rates"),
+    Mutant("schedule-ignored", LEARNER, "if self.generator_rate: rates =", "if False: rates =", "test_callbacks.py::test_one_owner_of_the_rates"),
+    Mutant("users-state-not-loaded", CHECKPOINT, "for name, remembered in state[\"callbacks\"].items(): callbacks[name].load_state_dict(remembered)", "pass",
+           "test_callbacks.py::test_it_is_saved_resumed_and_put_back test_callbacks.py::test_the_guard_asks_it_to_forget_and_puts_it_back"),
+    Mutant("nobody-asked-to-forget", GUARD, "for cb in sr_callbacks(self.learn): cb.leave_out()", "pass", "test_callbacks.py::test_the_guard_asks_it_to_forget_and_puts_it_back"),
+    Mutant("users-part-without-weight", LEARNER, "abs(row[name]*weight)", "abs(row[name])", "test_callbacks.py::test_a_callback_of_ones_own_has_its_columns"),
 ]
 
 
