@@ -114,9 +114,9 @@ def test_sides_beyond_webp_are_sent_as_png():
     np.testing.assert_array_equal(pixels_of(picture["data"]), long)
 
 
-def test_too_many_bytes_are_refused_with_a_way_on(scene, monkeypatch):
-    monkeypatch.setattr(module, "_most_bytes", 20_000)
-    with pytest.raises(ValueError, match=r"compare a part of each.*quality=90"): compare(*scene)
+def test_too_large_a_page_is_refused_with_a_way_on(scene, tmp_path):
+    with pytest.raises(ValueError, match=r"compare a part of each.*quality=90"): compare(*scene).save_html(tmp_path/"index.html", max_mb=0.05)
+    assert list(tmp_path.iterdir()) == []
     assert not any(picture["exact"] for picture in compare(*scene, quality=30).pictures)
 
 
@@ -178,7 +178,7 @@ def test_fit_is_always_centred(widget):
     assert (widget.view["x"], widget.view["y"]) == (60, 48)
 
 
-@pytest.mark.parametrize("wrong", [dict(mode="flip"), dict(left="XX"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
+@pytest.mark.parametrize("wrong", [dict(mode="loupe"), dict(left="XX"), dict(zoom=True), dict(zoom=1, split=True), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
                                    dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2)])
 def test_a_wrong_view_changes_nothing(widget, wrong):
     before = widget.view
