@@ -375,7 +375,8 @@ class Pictures {
   // Measures one block of each picture that waits; false where all that is missing waits for tiles, whose coming will ask again.
   measureNext() {
     const measured = [...this.waiting].map(([name, missing]) => {
-      const at = missing.slice(0, 3).findIndex((block) => this.measure(name, this.blocks.get(name), block))
+      // of the next three, the first last: what is asked for last comes first
+      const at = [2, 1, 0].find((at) => at < missing.length && this.measure(name, this.blocks.get(name), missing[at])) ?? -1
       if (at >= 0) missing.splice(at, 1)
       return at >= 0
     })
@@ -534,7 +535,8 @@ class Viewer {
 
   // ---------------------------------------------------------------- reading and writing the one view
   get view() {
-    return this.model.get("view")
+    const view = this.model.get("view")
+    return view.zoom === "fit" ? { ...view, x: this.size[0] / 2, y: this.size[1] / 2 } : view
   }
 
   get frame() {
@@ -659,7 +661,7 @@ class Viewer {
     event.preventDefault()
     this.stage.setPointerCapture(event.pointerId)
     const onHandle = event.target.closest(".handle")
-    ;(onHandle ?? this.stage).focus({ preventScroll: true })
+    ;(onHandle ?? this.stage).focus({ preventScroll: true, focusVisible: false })
     const place = this.place(event)
     const grip = onHandle ? this.view.split * this.frame[0] - place[0] : null   // the handle stays where it was gripped
     this.pointers.set(event.pointerId, { place, grip })
@@ -687,7 +689,7 @@ class Viewer {
   // Keys go to the picture that the pointer is over, unless somebody writes.
   listenHere() {
     const active = document.activeElement
-    if (!this.root.contains(active) && !writes(active)) this.stage.focus({ preventScroll: true })
+    if (!this.root.contains(active) && !writes(active)) this.stage.focus({ preventScroll: true, focusVisible: false })
   }
 
   // Two fingers zoom by their distance and pan by their middle.
@@ -717,7 +719,7 @@ class Viewer {
 
   // After a click with the mouse the keys belong to the picture again; whoever pressed a button by key stays on it.
   clicked(event) {
-    if (event.detail && event.target.closest("button")) this.stage.focus({ preventScroll: true })
+    if (event.detail && event.target.closest("button")) this.stage.focus({ preventScroll: true, focusVisible: false })
   }
 
   key(event) {
@@ -814,17 +816,19 @@ class Viewer {
     context.beginPath()
     context.rect(from, corner[1], to - from, pane[1])
     context.clip()
-    context.imageSmoothingQuality = "high"
     const part = { left: x0, top: y0, width: x1 - x0, height: y1 - y0 }
-    if (!picture.whole) this.paintPreview(picture, left, top, scale)
+    const level = Math.max(0, Math.floor(Math.log2(1 / scale)))   // just fine enough
+    const finer = picture.whole || 2 ** level < picture.reduced
+    if (!finer || !this.pictures.each(picture, part, () => {}, level)) this.paintPreview(picture, left, top, scale)
     if (scale >= 1) this.paintTrue(picture, part, left, top, scale)
-    else this.paintSmaller(picture, part, left, top, scale)
+    else if (finer) this.paintSmaller(picture, part, left, top, scale, level)
     context.restore()
   }
 
   // What there is at once; soft where it is enlarged, so that nobody takes it for true pixels.
   paintPreview({ preview, width, height, reduced }, left, top, scale) {
     this.context.imageSmoothingEnabled = reduced > 1 || scale < 1
+    this.context.imageSmoothingQuality = scale * reduced < 1 ? "high" : "low"
     this.context.drawImage(preview, 0, 0, width / reduced, height / reduced, left, top, width * scale, height * scale)
   }
 
@@ -841,11 +845,10 @@ class Viewer {
       left + part.left * scale, top + part.top * scale, part.width * scale, part.height * scale)
   }
 
-  // Below 100 %: tiles of the level that is just fine enough, each to whole device pixels, so that no seam shows.
-  paintSmaller(picture, part, left, top, scale) {
-    const level = Math.floor(Math.log2(1 / scale))
-    if (!picture.whole && 2 ** level >= picture.reduced) return   // the preview is as good
+  // Below 100 %: tiles, each to whole device pixels, so that no seam shows.
+  paintSmaller(picture, part, left, top, scale, level) {
     this.context.imageSmoothingEnabled = true
+    this.context.imageSmoothingQuality = "high"
     const snap = picture.whole ? (place) => place : Math.round
     this.pictures.each(picture, part, (bitmap, x, y, step) => {
       const right = Math.min(x + bitmap.width * step, picture.width), bottom = Math.min(y + bitmap.height * step, picture.height)
