@@ -181,6 +181,7 @@ def paintsr_demo(
             for name, picture in progress(rivals.items(), what="scoring")]
     table = pd.DataFrame(rows)
     for name, picture in progress(dict(LR=painting.low, SR=sr, HR=painting.high).items(), what="writing"): write_picture(f"{out}/{name}.png", picture)
-    page = compare(painting.low, sr, painting.high, view=dict(zoom=1, x=1330, y=740)).save_html(
+    view = dict(left="bicubic", right=f"model {model}", zoom=1, x=1330, y=740)
+    page = compare(painting.low, rivals, painting.high, view=view).save_html(
         f"{out}/index.html", title=painting.title, scores=table, note=f"Scores by protocol wang_rgb against the true picture. Painted {painting.licence}.")
     print(table.round(4).to_string(index=False), page, sep="\n")

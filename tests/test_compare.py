@@ -314,3 +314,16 @@ def test_the_table_of_scores(widget, tmp_path):
 
 def test_a_page_without_table_has_no_margin_for_one(widget, tmp_path):
     assert "<aside>" not in widget.save_html(tmp_path/"index.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_calls_the_pictures_alike_in_table_and_viewer(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+    from paintsr_nb.commands import paintsr_demo
+    high = enlarge(random_at(2).integers(0, 256, (200, 340, 3)).astype(np.uint8))
+    painting = SimpleNamespace(low=shrink(high), high=high, title="Brushwork", licence="by hand")
+    monkeypatch.setattr("paintsr_nb.samples.samples", lambda name: [painting])
+    monkeypatch.setattr("paintsr_nb.upscaling.engine.Upscaler", lambda model: lambda low, show_progress: enlarge(low))
+    paintsr_demo(out=tmp_path)
+    names = [picture["name"] for picture in page_state(tmp_path/"index.html")["pictures"]]
+    rows = re.findall(r"<tr><td>(.*?)</td>", (tmp_path/"index.html").read_text(encoding="utf-8"))
+    assert names == ["LR", *rows, "HR"]
