@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync").split()
-PATIENCE = 60_000   # milliseconds before a browser that shares its machine is given up
+PATIENCE = 180_000   # milliseconds before a browser that shares its machine is given up
 OPEN = "document.querySelector('.paintsr') && !document.querySelector('.paintsr .note')"
 STATIC = Path(__file__).parents[1]/"paintsr_nb"/"viewing"/"static"
 
@@ -406,6 +406,31 @@ def test_low_pixels_stay_squares_below_50_percent(show):
     assert colours <= {tuple(pixel) for pixel in shown.widget.sources["LR"].reshape(-1, 3).tolist()}
 
 
+@pytest.mark.parametrize("key, overlay, legend", [("d", "difference", "0\\s*32 levels and more"), ("m", "ssim", "SSIM 1\\s*0 and less")])
+def test_overlays_are_those_of_the_figure(show, key, overlay, legend):
+    shown = show(view=dict(left="SR", right="HR", split=1, zoom=2, x=180, y=120))
+    shown.press(key)
+    assert shown.view["overlay"] == overlay
+    assert re.search(legend, shown.text(".legend"))
+    shown.page.wait_for_selector(".score")
+    shown.page.wait_for_timeout(200)
+    shown.settle()
+    shown.widget.view = dict(overlay=overlay, split=1)
+    expected, _ = shown.widget._panels(1600)
+    top, left, height, width = shown.widget.region
+    drawn = shown.canvas()
+    rows, columns = (np.arange(0, side)[10:-10] for side in drawn.shape[:2])
+    frame = shown.widget.frame
+    y, x = (np.floor((at + 0.5 - np.floor(side/2 - centre*2 + 0.5))/2).astype(int) - first for at, side, centre, first in
+            ((rows, frame[1], 120, top), (columns, frame[0], 180, left)))
+    inside = (y >= 0) & (y < height)
+    error = np.abs(drawn[rows[inside][:, None], columns].astype(int) - expected[""][y[inside][:, None], x])
+    assert error.max() <= 2
+    assert drawn[rows[inside]].std() > 10
+    shown.press(key)
+    assert shown.view["overlay"] == "" and not shown.page.locator(".legend").is_visible()
+
+
 # ---------------------------------------------------------------- phones
 
 @pytest.fixture
@@ -566,6 +591,7 @@ def test_the_html_of_a_notebook_holds_the_working_viewer_offline(browser, tmp_pa
     assert page.locator(".chips.left [aria-pressed=true]").get_attribute("data-name") == "HR"
     colours = page.evaluate("new Set(new Uint32Array(document.querySelector('.paintsr canvas').getContext('2d').getImageData(50, 100, 300, 99).data.buffer)).size")
     assert colours > 100
+    assert page.evaluate("getComputedStyle(document.querySelector('.paintsr .stage')).position") == "relative"   # its style sheet is there
     page.context.close()
     assert page.errors == []
 
@@ -707,6 +733,7 @@ def wait_for(url, server, log):
 def test_lab_the_browser_follows_python(lab):
     frame = lab.page.evaluate("(() => { const c = document.querySelector('.paintsr canvas'); return [c.width, c.height] })()")
     assert lab.until("print(widget.frame)", lambda answer: answer == frame) == frame
+    assert lab.page.evaluate("getComputedStyle(document.querySelector('.paintsr .stage')).position") == "relative"   # its style sheet is there
     count = lab.ask("widget.view = dict(zoom=3, x=111, y=50, right='HR')\nprint(len(seen))")
     lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '300 %'")
     assert lab.page.locator(".paintsr .chips.right [aria-pressed=true]").get_attribute("data-name") == "HR"

@@ -204,7 +204,7 @@ def test_a_view_set_in_python_is_sent_once_and_whole(widget):
     widget._send = lambda message, buffers=None: sent.append(message)
     widget.view = dict(zoom=4, x=20, y=30)
     assert [message["state"]["view"] for message in sent] == [widget.view]
-    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split"}
+    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split", "overlay"}
 
 
 def test_keys_left_out_keep_their_value_even_when_changes_are_held(widget):
@@ -225,7 +225,7 @@ def test_fit_is_always_centred(widget):
     assert (widget.view["x"], widget.view["y"]) == (60, 48)
 
 
-@pytest.mark.parametrize("wrong", [dict(mode="loupe"), dict(left="XX"), dict(zoom=True), dict(zoom=1, split=True), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
+@pytest.mark.parametrize("wrong", [dict(mode="loupe"), dict(left="XX"), dict(zoom=True), dict(zoom=1, split=True), dict(overlay="edges"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
                                    dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2)])
 def test_a_wrong_view_changes_nothing(widget, wrong):
     before = widget.view
@@ -272,7 +272,7 @@ def test_the_figure_is_cut_where_the_wipe_stands(widget):
 
 
 def test_a_figure_of_any_view_can_be_drawn(widget):
-    for view in (dict(mode="side", right="LR"), dict(mode="grid"), dict(mode="flip"), dict(mode="wipe", zoom=64, x=0, y=0), dict(split=0), dict(split=1), dict(zoom=0.01)):
+    for view in (dict(mode="side", right="LR"), dict(mode="grid"), dict(mode="flip"), dict(overlay="ssim"), dict(overlay="difference"), dict(mode="wipe", zoom=64, x=0, y=0), dict(split=0), dict(split=1), dict(zoom=0.01)):
         widget.view = view
         assert widget.figure().axes and widget._jpeg()
 

@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..core import atomic_path
 from ..figures import strip
-from ..metrics import PROTOCOLS, psnr, ssim
-from ..picture import read_rgb8
+from ..metrics import PROTOCOLS, psnr, ssim, ssim_map
+from ..picture import read_rgb8, round_half_up
 
 # %% ../../nbs/viewing/60_compare.ipynb #0792f4ec
 def _as_pixels(picture, name):
@@ -45,11 +45,11 @@ def _grid(sources, low_name=None):
     first, size = next(iter(sizes.items()))
     for name, other in sizes.items():
         if other != size:
-            raise ValueError(f"{name} is {_times(other)} and {first} {_times(size)}: they share one pixel grid, so their sizes must be equal; "
-                             "see that they belong to one scene, or crop the larger")
+            raise ValueError(f"{name} is {_times(other)} and {first} {_times(size)}: they share one pixel grid, "
+                             "so their sizes must be equal; see that they belong to one scene, or crop the larger")
     if low and (size[0] % low[0] or size[1] % low[1] or size[0]//low[0] != size[1]//low[1]):
-        raise ValueError(f"{first} is {_times(size)} and {low_name} {_times(low)}: expected {first} a whole number of times as large, equally in both "
-                         "directions; see that they belong to one scene, or crop them alike")
+        raise ValueError(f"{first} is {_times(size)} and {low_name} {_times(low)}: expected {first} a whole number of times as large, "
+                         "equally in both directions; see that they belong to one scene, or crop them alike")
     return size
 
 def _times(size): return f"{size[0]}x{size[1]}"
@@ -57,19 +57,23 @@ def _times(size): return f"{size[0]}x{size[1]}"
 # %% ../../nbs/viewing/60_compare.ipynb #41cb2ba8
 def _encode(pixels, quality=None):
     "MIME type and bytes of `pixels`; exact where `quality` is `None`."
-    if quality is not None and not 1 <= quality <= 100: raise ValueError(f"quality={quality} must lie in 1..100, or be None for exact pixels")
+    if quality is not None and not 1 <= quality <= 100:
+        raise ValueError(f"quality={quality} must lie in 1..100, or be None for exact pixels")
     file = io.BytesIO()
     kind = "JPEG" if quality else "WEBP" if max(pixels.shape) < 16384 else "PNG"
-    options = dict(JPEG=dict(quality=quality, subsampling=0), WEBP=dict(lossless=True, method=0, quality=0), PNG=dict(compress_level=1))[kind]
+    options = dict(JPEG=dict(quality=quality, subsampling=0),
+                   WEBP=dict(lossless=True, method=0, quality=0),
+                   PNG=dict(compress_level=1))[kind]
     Image.fromarray(pixels).save(file, kind, **options)
     return f"image/{kind.lower()}", file.getvalue()
 
 # %% ../../nbs/viewing/60_compare.ipynb #5d0c1e01
 _kept_bytes = 400_000   # of all previews together: they stay in a saved notebook
 
-def _preview(pixels, most, quality=None):
+def _preview(pixels, most):
     "How many times smaller the preview of `pixels` is, its MIME type and its bytes, which are at most `most` where that can be."
-    reduced = max(1, int(np.ceil(np.sqrt(0.35*pixels.shape[0]*pixels.shape[1]/most))))   # JPEG takes about 0.35 bytes per pixel of a painting
+    guess = 0.35*pixels.shape[0]*pixels.shape[1]/most   # JPEG takes about 0.35 bytes per pixel of a painting
+    reduced = max(1, int(np.ceil(np.sqrt(guess))))
     image = Image.fromarray(pixels)
     while True:
         kind, data = _encode(np.asarray(image.reduce(reduced)), 80)
@@ -78,11 +82,19 @@ def _preview(pixels, most, quality=None):
 
 def _packed(sources, size, quality=None):
     "What the browser is told of each picture; compare.js says what the keys mean."
-    whole = [_encode(pixels, quality) for pixels in sources.values()] if sum(pixels.nbytes for pixels in sources.values()) < 4*_kept_bytes else []
+    small = sum(pixels.nbytes for pixels in sources.values()) < 4*_kept_bytes
+    whole = [_encode(pixels, quality) for pixels in sources.values()] if small else []
     if sum(len(data) for _, data in whole) > _kept_bytes: whole = []
     previews = [(1, *encoded) for encoded in whole] or [_preview(pixels, _kept_bytes//len(sources)) for pixels in sources.values()]
-    return [dict(name=name, width=pixels.shape[1], height=pixels.shape[0], ratio=size[0]//pixels.shape[1], exact=quality is None,
-                 type=kind, data=data, reduced=reduced, whole=bool(whole))
+    return [dict(name=name,
+                 width=pixels.shape[1],
+                 height=pixels.shape[0],
+                 ratio=size[0]//pixels.shape[1],
+                 exact=quality is None,
+                 type=kind,
+                 data=data,
+                 reduced=reduced,
+                 whole=bool(whole))
             for (name, pixels), (reduced, kind, data) in zip(sources.items(), previews)]
 
 # %% ../../nbs/viewing/60_compare.ipynb #5d0c1e04
@@ -107,11 +119,13 @@ def _addresses(pictures):
 # %% ../../nbs/viewing/60_compare.ipynb #491d8560
 ZOOMS = (0.01, 64)   # least and greatest; compare.js has the same
 _MODES = ("wipe", "side", "grid", "flip")
-_KEYS = ("mode", "left", "right", "x", "y", "zoom", "split")
+_OVERLAYS = ("", "difference", "ssim")
+_KEYS = ("mode", "left", "right", "x", "y", "zoom", "split", "overlay")
 
 class _View(dict):
     "What `Compare.view` gives: to be read, and replaced as a whole."
-    def _edited(self, *args, **kwargs): raise TypeError("a view is replaced, not edited: write `widget.view = dict(zoom=5)`; what is left out keeps its value")
+    def _edited(self, *args, **kwargs):
+        raise TypeError("a view is replaced, not edited: write `widget.view = dict(zoom=5)`; what is left out keeps its value")
     __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _edited
 
 def _checked_view(view, names, size):
@@ -127,6 +141,7 @@ def _checked_view(view, names, size):
     for key in ("left", "right"): need(key, view[key] in names, f"one of {', '.join(names)}")
     need("zoom", view["zoom"] == "fit" or within("zoom", *ZOOMS), f"'fit' or {ZOOMS[0]} to {ZOOMS[1]} device pixels per HR pixel")
     need("split", within("split", 0, 1), "0 to 1")
+    need("overlay", view["overlay"] in _OVERLAYS, f"one of {', '.join(map(repr, _OVERLAYS))}")
     if view["zoom"] == "fit": return _View({**view, "x": size[0]/2, "y": size[1]/2})
     for key, most in zip("xy", size): need(key, within(key, 0, most), f"0 to {most} HR pixels")
     return _View(view)
@@ -155,8 +170,13 @@ class Compare(anywidget.AnyWidget):
         quality:int=None, # JPEG quality; `None` sends exact pixels
     ):
         self.sources, self.quality, names = sources, quality, list(sources)
-        self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5)
-        super().__init__(pictures=_packed(sources, size, quality), truth=truth, size=list(size), height=height, frame=[960, height], view=view or {},
+        self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5, overlay="")
+        super().__init__(pictures=_packed(sources, size, quality),
+                         truth=truth,
+                         size=list(size),
+                         height=height,
+                         frame=[960, height],
+                         view=view or {},
                          key=uuid4().hex)
         self.on_msg(self._asked)
 
@@ -240,14 +260,15 @@ def scores(self:Compare):
     import pandas as pd
     if not self.truth: raise ValueError("there is no true picture to measure against: pass `high` to `compare`")
     top, left, height, width = self.region
-    parts = {name: pixels[top:top+height, left:left+width] for name, pixels in self.sources.items() if pixels.shape[1::-1] == tuple(self.size)}
+    parts = {name: pixels[top:top+height, left:left+width] for name, pixels in self.sources.items()
+             if pixels.shape[1::-1] == tuple(self.size)}
     high, enough = parts.pop(self.truth), min(height, width) >= PROTOCOLS["wang_rgb"].size
     rows = [(name, psnr(part, high), ssim(part, high) if enough else np.nan) for name, part in parts.items()]
     return pd.DataFrame(rows, columns=["picture", "psnr", "ssim"])
 
 # %% ../../nbs/viewing/60_compare.ipynb #26f77f24
 def _part(pixels, size, region, most):
-    "The part `region` (top, left, height, width on the HR grid) of a picture: each pixel repeated to fill the grid, or shrunk to `most` a side."
+    "The part `region` of a picture on the HR grid: each pixel repeated to fill the grid, or shrunk to `most` a side."
     ratio, (top, left, height, width) = size[0]//pixels.shape[1], region
     if max(height, width) <= most: return pixels[np.arange(top, top+height)[:, None]//ratio, np.arange(left, left+width)//ratio]
     scale = most/max(height, width)
@@ -258,13 +279,45 @@ def _part(pixels, size, region, most):
     resample = Image.Resampling.BOX if scale*ratio < 1 else Image.Resampling.NEAREST
     return np.asarray(cut.resize(shape, resample, (box[0]-x0, box[1]-y0, box[2]-x0, box[3]-y0), reducing_gap=2))
 
+# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e21
+# inferno at quarters; compare.js has the same
+_heat = np.array([(0, 0, 3), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
+
+def _in_colours(worse):
+    "(H,W,3) uint8 of (H,W) floats of 0, dark, to 1, bright."
+    place = np.clip(worse, 0, 1)*4
+    below = np.minimum(place.astype(int), 3)
+    return round_half_up(_heat[below] + (place - below)[..., None]*(_heat[below + 1] - _heat[below]))
+
+def _overlaid(sr, high, region, overlay):
+    "The part `region` of `sr` under its overlay; where no window of SSIM fits, the picture itself."
+    top, left, height, width = region
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    if overlay == "difference":
+        return _in_colours(np.sqrt(np.square(sr[rows, columns].astype(np.float64) - high[rows, columns]).mean(2))/32)
+    margin, shown = PROTOCOLS["wang_rgb"].size//2, sr[rows, columns].copy()
+    y0, y1, x0, x1 = max(top, margin), min(top + height, len(sr) - margin), max(left, margin), min(left + width, sr.shape[1] - margin)
+    if y1 <= y0 or x1 <= x0: return shown
+    around = slice(y0 - margin, y1 + margin), slice(x0 - margin, x1 + margin)
+    shown[y0-top:y1-top, x0-left:x1-left] = _in_colours(1 - ssim_map(sr[around], high[around]))
+    return shown
+
+@patch
+def _laid(self:Compare, name, region, most):
+    "What is in view of one picture, under the overlay that the view names."
+    sr, overlay, (top, left, height, width) = self.sources[name], self.view["overlay"], region
+    scored = self.truth not in ("", name) and sr.shape[1] == self.size[0]
+    if not (overlay and scored) or height*width > 8e6: return _part(sr, self.size, region, most)
+    shown = _overlaid(sr, self.sources[self.truth], region, overlay)
+    return _part(shown, (width, height), (0, 0, height, width), most)
+
 # %% ../../nbs/viewing/60_compare.ipynb #a48f8b8f
 @patch
 def _panels(self:Compare, most):
     "Label → pixels of each panel in view, and where the wipe stands in it, or `None`."
     view, region = self.view, self.region
     names = dict(grid=list(self.sources), flip=[view["left"]]).get(view["mode"], [view["left"], view["right"]])
-    parts = {name: _part(self.sources[name], self.size, region, most) for name in names}
+    parts = {name: self._laid(name, region, most) for name in names}
     if view["mode"] != "wipe": return parts, None
     left, right = (parts[view[side]] for side in ("left", "right"))
     zoom = _zoom(view, self.frame, self.size, len(self.sources))
@@ -324,17 +377,23 @@ def _state(self:Compare):
 
 def _source(name): return (_static/name).read_text(encoding="utf-8")
 
-_output = """<div class="paintsr-output" style="min-height:40px"><img alt="$alt" src="data:image/jpeg;base64,$jpeg" style="max-width:100%">
-<style>$style</style><script>{
-const here = document.currentScript.parentElement
-import(URL.createObjectURL(new Blob([$module], {type: "text/javascript"}))).then(({revive}) => revive(here.querySelector(".place") ?? here, $state))
+_output = """<div><style>$style</style>
+<div class="paintsr-output"><img alt="$alt" src="data:image/jpeg;base64,$jpeg" style="max-width:100%"></div>
+<script>{
+const place = document.currentScript.previousElementSibling
+const module = new Blob([$module], {type: "text/javascript"})
+import(URL.createObjectURL(module)).then(({revive}) => revive(place, $state))
 }</script></div>"""
 
 @patch
 def _repr_mimebundle_(self:Compare, **kwargs):
     jpeg = b64encode(self._jpeg()).decode()
-    html = Template(_output).substitute(alt=escape(f"{self.view['left']} and {self.view['right']}", quote=True), jpeg=jpeg, style=_source("compare.css"),
-                                        module=json.dumps(_source("compare.js")).replace("<", "\\u003c"), state=self._state())
+    html = Template(_output).substitute(
+        alt=escape(f"{self.view['left']} and {self.view['right']}"),
+        jpeg=jpeg,
+        style=_source("compare.css"),
+        module=json.dumps(_source("compare.js")).replace("<", "\\u003c"),
+        state=self._state())
     data = {"text/plain": repr(self), "image/jpeg": jpeg, "text/html": html}
     if not _names_widgets(): return data, {}
     named, metadata = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)

@@ -2,7 +2,7 @@
 //
 // There is one owner of what is seen: the model's `view`, in pixels of the HR grid. A gesture writes a new view into the model and nothing
 // else; drawing reads the model and never writes it. So Python, two views of one widget and the mouse cannot chase one another.
-//   view      {mode: "wipe" | "side" | "grid" | "flip", left, right, x, y, zoom, split}
+//   view      {mode: "wipe" | "side" | "grid" | "flip", left, right, x, y, zoom, split, overlay: "" | "difference" | "ssim"}
 //             left and right name pictures; x and y are the centre in HR pixels; zoom is device pixels per HR pixel, or "fit";
 //             split is where the wipe stands, 0-1
 //   frame     [width, height] of the stage in device pixels, told by the browser
@@ -17,8 +17,8 @@
 const TILE = 512           // pixels along a tile, as in Python
 const KEPT = 160           // decoded tiles that are kept, 1 MB each
 const BLOCK = 256          // HR pixels along a block that is measured at once
-const MAPS = 96            // blocks whose maps are kept, 0.5 MB each, for two views; of all others the sums
-const MOST_BLOCKS = 160    // a view of more is scored by a sample of SAMPLE blocks
+const MAPS = 128           // blocks whose maps are kept, 0.5 MB each; of all others the sums
+const MOST_BLOCKS = 128    // a view of more is scored by a sample of SAMPLE blocks, and has no overlay
 const SAMPLE = 48
 const GAP = 2              // device pixels between panes
 const LEAST = 0.01         // bounds of zoom, as `ZOOMS` in Python
@@ -153,15 +153,22 @@ function partOf(map, stride, rows, corner, region) {
 const holds = (outer, { top, left, height, width }) =>
   top >= outer.top && left >= outer.left && top + height <= outer.top + outer.height && left + width <= outer.left + outer.width
 
+const spanOf = ({ top, left, height, width }) => [[top, left], [top + height - 1, left + width - 1]].map((place) => place.map((at) => Math.floor(at / BLOCK)))
+
+function tooLarge(region) {
+  const [first, last] = spanOf(region)
+  return (last[0] - first[0] + 1) * (last[1] - first[1] + 1) > MOST_BLOCKS
+}
+
 // The blocks that hold something of `region`, in an order that is scattered over it, so that the first few already tell of the whole.
-function blocksOf({ top, left, height, width }) {
-  const [first, last] = [[top, left], [top + height - 1, left + width - 1]].map((place) => place.map((at) => Math.floor(at / BLOCK)))
+function blocksOf(region) {
+  const [first, last] = spanOf(region)
   const [rows, columns] = [last[0] - first[0] + 1, last[1] - first[1] + 1]
   const count = rows * columns
   const cut = count - Math.max(0, rows - 2) * Math.max(0, columns - 2)   // those that the region may cut: their maps are needed all at once
   const place = (at) => (at * 0.6180339887498949) % 1
   const order = Array.from({ length: count }, (_, at) => at).sort((one, other) => place(one) - place(other))
-  const chosen = count > MOST_BLOCKS || cut > MAPS / 2 ? order.slice(0, SAMPLE) : order
+  const chosen = tooLarge(region) || cut > MAPS / 2 ? order.slice(0, SAMPLE) : order
   return chosen.map((at) => [first[0] + Math.floor(at / columns), first[1] + (at % columns)])
 }
 
@@ -198,20 +205,47 @@ class Blocks {
     if (this.maps.size > MAPS) this.maps.delete(this.maps.keys().next().value)
   }
 
-  // psnr, ssim (NaN where the region holds no whole window), the share of the region that they rest on, and the blocks that are missing.
-  score(region) {
+  // psnr, ssim (NaN where the region holds no whole window), the share of the region that they rest on, and the blocks that are missing;
+  // where `mapped`, those whose maps are.
+  score(region, mapped = false) {
     const inner = { ...region, height: region.height - REACH, width: region.width - REACH }
     const total = [0, 0, 0, 0], missing = []
     const blocks = blocksOf(region)
     for (const block of blocks) {
       const found = this.within(block, region, inner)
       if (found) found.forEach((value, at) => (total[at] += value))
-      else missing.push(block)
+      if (!found || (mapped && !this.maps.has(String(block)))) missing.push(block)
     }
     const [error, pixels, likeness, windows] = total
     const psnr = 10 * Math.log10(255 ** 2 / (error / pixels / 3))
     return { psnr, ssim: windows ? likeness / windows : NaN, share: pixels / (region.width * region.height), missing }
   }
+}
+
+// ------------------------------------------------------------------ overlays
+// Colours of 0, ¼, ½, ¾ and 1 (inferno, as in Python): the worse, the brighter.
+const HEAT = [[0, 0, 3], [87, 16, 110], [188, 55, 84], [249, 142, 9], [252, 255, 164]]
+const OVERLAYS = {
+  difference: { label: "Difference", key: "d", scale: ["0", "32 levels and more"], worse: (error) => Math.sqrt(error / 3) / 32 },
+  ssim: { label: "SSIM map", key: "m", scale: ["SSIM 1", "0 and less"], worse: (ssim) => 1 - ssim },
+}
+
+function heat(worse) {
+  const at = 4 * clamp(worse, 0, 1), k = Math.min(Math.floor(at), 3)
+  return HEAT[k].map((level, channel) => level + (at - k) * (HEAT[k + 1][channel] - level))
+}
+
+// A block in colours, made once: the difference of each pixel, or the SSIM of each window, at its middle.
+function drawnMap(maps, kind) {
+  if (!maps[`${kind}Canvas`]) {
+    const [values, width, height] = kind === "ssim" ? [maps.ssim, maps.across, maps.down] : [maps.errors, maps.width, maps.height]
+    const [canvas, context] = makeCanvas(Math.max(1, width), Math.max(1, height))
+    const image = new ImageData(canvas.width, canvas.height)
+    values.forEach((value, at) => image.data.set([...heat(OVERLAYS[kind].worse(value)), 255], 4 * at))
+    context.putImageData(image, 0, 0)
+    maps[`${kind}Canvas`] = canvas
+  }
+  return maps[`${kind}Canvas`]
 }
 
 // ------------------------------------------------------------------ pictures
@@ -345,9 +379,9 @@ class Pictures {
   }
 
   // Score of a picture in a region, from what has been measured; the rest is measured behind it, what was asked for last first.
-  score(picture, region) {
+  score(picture, region, mapped) {
     if (!this.blocks.has(picture.name)) this.blocks.set(picture.name, new Blocks(this.size))
-    const score = this.blocks.get(picture.name).score(region)
+    const score = this.blocks.get(picture.name).score(region, mapped && !tooLarge(region))
     this.waiting.set(picture.name, [...score.missing])
     this.work()
     return score
@@ -422,7 +456,7 @@ function h(tag, attributes = {}, ...children) {
 const MODES = [["wipe", "Wipe", "w"], ["side", "Side by side", "s"], ["grid", "Grid", "g"], ["flip", "Flip", "f"]]
 const KEYS = [
   ["1–9", "left picture"], ["⇧ 1–9", "right picture"], ["space", "swap, while held"], ["w", "wipe"], ["s", "side by side"], ["g", "grid"], ["f", "flip"],
-  ["⇧ ← →", "move the wipe"], ["← ↑ ↓ →", "pan"], ["+ −", "zoom"], ["0", "fit"], ["p", "1:1 pixels"], ["h", "hide what lies on the picture"],
+  ["⇧ ← →", "move the wipe"], ["← ↑ ↓ →", "pan"], ["+ −", "zoom"], ["0", "fit"], ["p", "1:1 pixels"], ["d", "difference"], ["m", "SSIM map"], ["h", "hide what lies on the picture"],
 ]
 const HELD = 350   // milliseconds from which on a key counts as held
 
@@ -464,17 +498,20 @@ class Viewer {
     this.canvas = h("canvas", { "aria-hidden": "true" })
     this.note = h("p", { class: "note" }, "Loading …")
     this.labels = h("div", { class: "labels", "aria-hidden": "true" })
+    this.legend = h("div", { class: "legend" })
     this.stage = h("div", { class: "stage", tabindex: "0", role: "application", "aria-roledescription": "picture comparison",
-      style: `height:${this.model.get("height")}px` }, this.canvas, this.note, this.labels, this.handle, this.chips)
+      style: `height:${this.model.get("height")}px` }, this.canvas, this.note, this.labels, this.legend, this.handle, this.chips)
     this.values = h("div", { class: "values" })
     this.scores = h("div", { class: "scores" })
     this.status = h("div", { class: "aloud", role: "status", "aria-live": "polite" })
+    this.overlays = this.pictures.truth ? Object.entries(OVERLAYS).map(([overlay, { label, key }]) => h("button", {
+      type: "button", title: `${label} to ${this.pictures.truth} (${key})`, "data-overlay": overlay, onclick: () => this.lay(overlay) }, label)) : []
     this.bare = button("Hide", "Hide what lies on the picture (h)", () => this.hide())
     // The stage comes first, so that the first Tab reaches it; the style sheet puts the bar above it.
     this.root = h("div", { class: "paintsr" },
       this.stage,
       h("div", { class: "bar" }, h("div", { class: "modes", role: "group", "aria-label": "Mode" }, this.modes),
-        h("div", { class: "zooms", role: "group", "aria-label": "Zoom and overlays" }, this.bare,
+        h("div", { class: "zooms", role: "group", "aria-label": "Zoom and overlays" }, this.overlays, this.bare,
           button("Fit", "Fit the whole picture (0)", () => this.change({ zoom: "fit" })),
           button("1:1", "True pixels (p)", () => this.zoomTo(1)),
           button("−", "Zoom out (-)", () => this.step(-1)), this.scale, button("+", "Zoom in (+)", () => this.step(1)))),
@@ -586,6 +623,10 @@ class Viewer {
 
   swap() {
     this.change({ left: this.view.right, right: this.view.left })
+  }
+
+  lay(overlay) {
+    this.change({ overlay: this.view.overlay === overlay ? "" : overlay })
   }
 
   hide() {
@@ -746,6 +787,8 @@ class Viewer {
     if (across) return () => this.pan(across * width, 0)
     const mode = this.modes.find((button) => button.title.endsWith(`(${key})`))?.dataset.mode
     if (mode) return () => this.change({ mode })
+    const overlay = this.overlays.find((button) => button.title.endsWith(`(${key})`))?.dataset.overlay
+    if (overlay) return () => this.lay(overlay)
     return {
       ArrowUp: () => this.pan(0, -height), ArrowDown: () => this.pan(0, height),
       "+": () => this.step(1), "=": () => this.step(1), "-": () => this.step(-1), "_": () => this.step(-1),
@@ -822,6 +865,7 @@ class Viewer {
     if (!finer || !this.pictures.each(picture, part, () => {}, level)) this.paintPreview(picture, left, top, scale)
     if (scale >= 1) this.paintTrue(picture, part, left, top, scale)
     else if (finer) this.paintSmaller(picture, part, left, top, scale, level)
+    if (this.view.overlay && !this.pictures.unscored(picture)) this.paintOverlay(picture, left, top)
     context.restore()
   }
 
@@ -857,6 +901,24 @@ class Viewer {
     }, level)
   }
 
+  // What has been measured of the part in view; the rest of the picture shows itself until then.
+  paintOverlay({ name }, left, top) {
+    const region = regionOf(this.view, this.frame, this.size, this.names.length)
+    const blocks = this.pictures.blocks.get(name)
+    if (!blocks || tooLarge(region)) return
+    const { zoom, view: { overlay } } = this
+    this.context.imageSmoothingEnabled = zoom < 1
+    for (const [row, column] of blocksOf({ ...region, top: Math.max(0, region.top - REACH), left: Math.max(0, region.left - REACH) })) {
+      const maps = blocks.maps.get(String([row, column]))
+      if (!maps || (overlay === "ssim" && !maps.ssim.length)) continue
+      const canvas = drawnMap(maps, overlay)
+      const shift = overlay === "ssim" ? REACH / 2 : 0
+      const [x0, y0, x1, y1] = [left + (column * BLOCK + shift) * zoom, top + (row * BLOCK + shift) * zoom,
+        left + (column * BLOCK + shift + canvas.width) * zoom, top + (row * BLOCK + shift + canvas.height) * zoom].map(Math.round)
+      this.context.drawImage(canvas, x0, y0, x1 - x0, y1 - y0)
+    }
+  }
+
   // ---------------------------------------------------------------- words
   label() {
     const { view } = this
@@ -870,6 +932,8 @@ class Viewer {
       if (group.dataset.chosen !== chosen) this.bring(group, chosen)
     })
     this.labels.replaceChildren(...(view.mode === "grid" ? this.names.map((name, at) => this.paneLabel(name, at)) : []))
+    this.overlays.forEach((button) => button.setAttribute("aria-pressed", button.dataset.overlay === view.overlay))
+    this.explain(OVERLAYS[view.overlay])
     this.handle.hidden = !wipes
     this.handle.style.left = `${(Math.round(view.split * this.frame[0]) / this.frame[0]) * 100}%`
     this.handle.setAttribute("aria-label", `Wipe between ${view.left} and ${view.right}`)
@@ -878,10 +942,20 @@ class Viewer {
     this.stage.style.touchAction = this.larger ? "none" : "pan-y"   // a swipe over a picture that cannot move scrolls the page
     this.scale.textContent = percent(this.zoom)
     const mode = MODES.find(([name]) => name === view.mode)[1].toLowerCase()
-    const label = `${this.shown.join(" and ")}, ${mode}, ${percent(this.zoom)}`
+    const overlay = view.overlay ? `, ${OVERLAYS[view.overlay].label}` : ""
+    const label = `${this.shown.join(" and ")}, ${mode}${overlay}, ${percent(this.zoom)}`
     this.stage.setAttribute("aria-label", `${label}; arrow keys pan, plus and minus zoom, digits choose the picture`)
     clearTimeout(this.speaking)
     this.speaking = setTimeout(() => (this.status.textContent = `${label}. ${this.scores.textContent}`), 800)
+  }
+
+  // The legend of an overlay: its fixed scale, or why it is not drawn.
+  explain(overlay) {
+    this.legend.hidden = !overlay
+    if (!overlay) return
+    const large = tooLarge(regionOf(this.view, this.frame, this.size, this.names.length))
+    const bar = h("i", { style: `background:linear-gradient(to right, ${HEAT.map((rgb) => `rgb(${rgb})`).join(", ")})` })
+    this.legend.replaceChildren(overlay.label, " ", ...(large ? ["zoom in to see it"] : [overlay.scale[0], bar, overlay.scale[1]]))
   }
 
   // The chosen name comes into sight in its row, and nothing else scrolls.
@@ -917,15 +991,19 @@ class Viewer {
     if (!this.opened) return
     const region = regionOf(this.view, this.frame, this.size, this.names.length)
     const { truth } = this.pictures
+    const before = this.missing
+    this.missing = 0
     const scores = this.shown.map((name) => this.scoreOf(this.pictures.named(name), region))
     const caption = h("span", { class: "quiet", title: "PSNR and SSIM (wang_rgb) of the part in view" }, truth ? `in view, against ${truth}` : "no HR, no scores")
     this.scores.replaceChildren(...(truth ? scores : []), caption)
+    if (this.view.overlay && this.missing !== before) this.later()   // there is more of it to be drawn
   }
 
   scoreOf(picture, region) {
     const why = this.pictures.unscored(picture)
     if (why) return h("span", { class: "unscored quiet", "data-name": picture.name }, h("b", {}, picture.name), ` ${why}`)
-    const { psnr, ssim, share, missing } = this.pictures.score(picture, region)
+    const { psnr, ssim, share, missing } = this.pictures.score(picture, region, Boolean(this.view.overlay))
+    this.missing += missing.length
     const near = share < 1 ? "≈ " : ""
     const [decibels, likeness] = share ? [`${near}${decibel(psnr)}`, Number.isNaN(ssim) ? "–" : near + ssim.toFixed(4)] : ["…", "…"]
     const about = share < 1 ? `From ${Math.ceil(100 * share)} % of the view${missing.length ? "" : "; zoom in for all of it"}` : "From every pixel in view"
