@@ -455,7 +455,7 @@ function h(tag, attributes = {}, ...children) {
 
 const MODES = [["wipe", "Wipe", "w"], ["side", "Side by side", "s"], ["grid", "Grid", "g"], ["flip", "Flip", "f"]]
 const KEYS = [
-  ["1–9", "left picture"], ["⇧ 1–9", "right picture"], ["space", "swap, while held"], ["w", "wipe"], ["s", "side by side"], ["g", "grid"], ["f", "flip"],
+  ["1–9", "left picture"], ["⇧ 1–9", "right picture"], ["space", "swap (held: only so long)"], ["w", "wipe"], ["s", "side by side"], ["g", "grid"], ["f", "flip"],
   ["⇧ ← →", "move the wipe"], ["← ↑ ↓ →", "pan"], ["+ −", "zoom"], ["0", "fit"], ["p", "1:1 pixels"], ["d", "difference"], ["m", "SSIM map"], ["h", "hide what lies on the picture"],
 ]
 const HELD = 350   // milliseconds from which on a key counts as held
