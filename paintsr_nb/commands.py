@@ -189,6 +189,7 @@ def paintsr_demo(
     pictures = dict(LR=painting.low, SR=sr, HR=painting.high)
     for name, picture in progress(pictures.items(), what="writing"): write_picture(f"{out}/{name}.png", picture)
     note = f"Scores by protocol wang_rgb against the true picture. Painted {painting.licence}."
-    widget = compare(*pictures.values(), view=dict(zoom=1, x=1330, y=740))
+    view = dict(left="bicubic", right=f"model {model}", zoom=1, x=1330, y=740)
+    widget = compare(painting.low, rivals, painting.high, view=view)
     page = widget.save_html(f"{out}/index.html", title=painting.title, scores=table, note=note)
     print(table.round(4).to_string(index=False), page, sep="\n")

@@ -3,7 +3,7 @@
 Not a notebook because it needs a browser; what a view means is shown in nbs/viewing/60_compare.ipynb.
 """
 import ast, io, json, os, re, shutil, socket, subprocess, sys, time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -21,6 +21,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
          "--disable-component-update --disable-sync").split()
 PATIENCE = 180_000   # milliseconds before a browser that shares its machine is given up
+OPEN = "document.querySelector('.paintsr') && !document.querySelector('.paintsr .note')"
 STATIC = Path(__file__).parents[1]/"paintsr_nb"/"viewing"/"static"
 
 
@@ -52,7 +53,7 @@ class Shown:
         self.widget = compare(*make_pictures(), view=view, **kwargs)
         self.widget.save_html(folder/"index.html", title="Brushwork")
         page.goto((folder/"index.html").as_uri())
-        page.wait_for_selector(".note", state="detached")
+        page.wait_for_function(OPEN)
         self.settle()
         self.widget.frame = page.evaluate("[...document.querySelectorAll('canvas')].map(c => [c.width, c.height])[0]")
         box = page.locator(".stage canvas").bounding_box()
@@ -169,12 +170,12 @@ def test_zooming_stops_at_exactly_100_percent(show):
 
 
 def test_keys_do_what_the_help_says(show):
-    shown = show()
-    assert {"space", "0", "p", "w", "s"} <= set(shown.page.locator("kbd").all_inner_texts())
+    shown = show(view=dict(zoom=4))
+    assert {"space", "0", "p", "w", "s", "g", "f", "h"} <= set(shown.page.locator("kbd").all_inner_texts())
     width, height = shown.widget.frame
     steps = [("Digit2", dict(left="SR", right="LR")), ("Shift+Digit3", dict(left="SR", right="HR")), ("Space", dict(left="HR", right="SR")),
-             ("s", dict(mode="side")), ("w", dict(mode="wipe")), ("p", dict(zoom=1)), ("+", dict(zoom=2)), ("ArrowRight", dict(x=180 + width/16)),
-             ("ArrowUp", dict(y=120 - height/16)), ("-", dict(zoom=1)), ("Shift+ArrowLeft", dict(split=0.48)), ("0", dict(zoom="fit", x=180, y=120))]
+             ("s", dict(mode="side")), ("g", dict(mode="grid")), ("f", dict(mode="flip")), ("w", dict(mode="wipe")), ("p", dict(zoom=1)), ("+", dict(zoom=2)),
+             ("+", dict(zoom=3)), ("+", dict(zoom=4)), ("ArrowRight", dict(x=180 + width/32)), ("ArrowUp", dict(y=120 - height/32)), ("-", dict(zoom=3)), ("Shift+ArrowLeft", dict(split=0.48)), ("0", dict(zoom="fit", x=180, y=120))]
     for key, change in steps:
         shown.press(key)
         assert change.items() <= shown.view.items(), key
@@ -237,11 +238,11 @@ def test_the_region_is_the_same_on_both_sides(show):
     frame, cases = shown.widget.frame, []
     for _ in range(200):
         zoom = "fit" if draw.random() < 0.1 else float(2**draw.uniform(-5, 6))
-        cases.append(dict(mode=str(draw.choice(["wipe", "side"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
+        cases.append(dict(mode=str(draw.choice(["wipe", "side", "grid", "flip"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
     source = (STATIC/"compare.js").read_text(encoding="utf-8")
     regions = shown.page.evaluate("""async ([source, frame, cases]) => {
         const { regionOf } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
-        return cases.map((view) => regionOf(view, frame, [360, 240])).map((r) => [r.top, r.left, r.height, r.width])
+        return cases.map((view) => regionOf(view, frame, [360, 240], 3)).map((r) => [r.top, r.left, r.height, r.width])
     }""", [source, frame, [{**case, **(dict(x=180, y=120) if case["zoom"] == "fit" else {})} for case in cases]])
     for case, region in zip(cases, regions):
         shown.widget.view = case
@@ -260,10 +261,368 @@ def test_dark_follows_the_system(browser, tmp_path):
     for scheme in ("light", "dark"):
         page = browser.new_page(color_scheme=scheme)
         page.goto((tmp_path/"index.html").as_uri())
+        page.wait_for_function(OPEN)
         colours[scheme] = [page.evaluate(f"getComputedStyle(document.querySelector('{part}')).backgroundColor") for part in ("body", ".paintsr")]
         page.close()
     def brightness(colour): return sum(int(level) for level in re.findall(r"\d+", colour)[:3])
     assert all(brightness(light) > 600 and brightness(dark) < 150 for light, dark in zip(colours["light"], colours["dark"]))
+
+
+
+# ---------------------------------------------------------------- keys and focus
+
+def test_keys_work_at_once_on_a_page(show):
+    shown = show()
+    shown.page.keyboard.press("s")
+    assert shown.view["mode"] == "side"
+
+
+def test_the_first_tab_reaches_the_stage_and_its_ring_is_seen(show):
+    shown = show(view=dict(zoom=8))
+    shown.page.locator("h1").click()   # what is before the viewer
+    box = shown.page.locator(".stage").bounding_box()
+    corner = dict(x=box["x"], y=box["y"] + box["height"]/2, width=1, height=1)
+
+    def edge(): return Image.open(io.BytesIO(shown.page.screenshot(clip=corner))).convert("RGB").getpixel((0, 0))
+    before = edge()
+    shown.page.keyboard.press("Tab")
+    assert shown.page.evaluate("document.activeElement.className") == "stage"
+    assert edge() != before
+
+
+def test_keys_follow_the_pointer_but_never_from_a_field(show):
+    shown = show()
+    shown.page.evaluate("document.activeElement.blur()")
+    shown.move(100, 100)
+    shown.page.keyboard.press("s")
+    assert shown.view["mode"] == "side"
+    shown.page.evaluate("document.body.prepend(Object.assign(document.createElement('input'), { id: 'field' }))")
+    shown.page.locator("#field").focus()
+    shown.move(150, 150)
+    shown.page.keyboard.press("w")
+    assert (shown.view["mode"], shown.page.evaluate("document.activeElement.id")) == ("side", "field")
+
+
+def test_space_swaps_after_a_name_was_clicked(show):
+    shown = show()
+    shown.page.get_by_role("button", name="HR on the right").click()
+    shown.page.keyboard.press("Space")
+    assert (shown.view["left"], shown.view["right"]) == ("HR", "LR")
+    shown.page.get_by_role("button", name="SR on the right").focus()
+    shown.page.keyboard.press("Enter")   # whoever came by keys presses the name, and stays
+    assert shown.view["right"] == "SR"
+
+
+def test_space_held_shows_the_other_only_as_long(show):
+    shown = show(view=dict(mode="flip", left="SR", right="HR"))
+    shown.page.keyboard.down("Space")
+    assert shown.view["left"] == "HR"
+    shown.page.wait_for_timeout(450)
+    shown.page.keyboard.up("Space")
+    assert shown.view["left"] == "SR"
+
+
+@pytest.mark.parametrize("event, change", [(dict(key="S", code="KeyS"), dict(mode="side")), (dict(key="à", code="Digit0"), dict(zoom="fit")),
+                                           (dict(key="&", code="Digit1"), dict(left="LR")), (dict(key="End", code="Numpad1"), dict(left="SR"))])
+def test_caps_lock_other_layouts_and_the_number_pad(show, event, change):
+    shown = show(view=dict(zoom=4, left="SR"))
+    shown.page.evaluate("event => document.querySelector('.stage').dispatchEvent(new KeyboardEvent('keydown', { ...event, bubbles: true }))", event)
+    assert change.items() <= shown.view.items()
+
+
+def test_names_tell_their_keys(show):
+    shown = show()
+    assert shown.page.locator(".chips kbd").all_inner_texts() == ["1", "2", "3", "⇧1", "⇧2", "⇧3"]
+
+
+# ---------------------------------------------------------------- hands
+
+def test_a_picture_cannot_be_lost(show):
+    shown = show(view=dict(zoom=8, split=0))
+    width, height = shown.widget.frame
+    for _ in range(12): shown.drag((100, 100), (600, 400))
+    assert (shown.view["x"], shown.view["y"]) == (width/16, height/16)   # its corner in the corner of the stage
+    for _ in range(8): shown.press("-")
+    assert (shown.view["x"], shown.view["y"]) == (180, 120)
+
+
+def test_the_handle_stays_where_it_was_gripped(show):
+    shown = show()
+    width, height = shown.widget.frame
+    shown.move(width/2 + 9, 300)
+    shown.page.mouse.down()
+    shown.move(width/2 + 9 + 100, 300)
+    shown.page.mouse.up()
+    assert shown.view["split"] == pytest.approx(0.5 + 100/width)
+
+
+def test_a_wheel_turned_sideways_pans(show):
+    shown = show()
+    shown.move(100, 100)
+    shown.page.mouse.wheel(80, 0)
+    shown.page.wait_for_timeout(100)
+    assert shown.view["zoom"] == "fit"
+    shown.look(zoom=8)
+    shown.page.mouse.wheel(80, 0)
+    shown.page.wait_for_function("document.getElementById('compare').model.get('view').x !== 180")
+    assert shown.view["x"] == 190
+
+
+def test_the_footer_stands_still(show):
+    shown = show(view=dict(left="SR", right="HR"))
+    shown.page.wait_for_selector(".score")
+
+    def places(): return [shown.page.locator(part).first.bounding_box() for part in (".foot", ".value", ".score", ".keys")]
+    before = places()
+    shown.move(350, 250)
+    assert shown.text(".at").startswith("x ")
+    assert places() == before
+
+
+def test_it_is_said_why_there_is_no_score(show):
+    shown = show(view=dict(left="LR", right="HR"))
+    shown.page.wait_for_selector(".unscored")
+    said = {item.get_attribute("data-name"): item.inner_text() for item in shown.page.locator(".unscored").all()}
+    assert said == {"LR": "LR has pixels of its own, 90 × 60", "HR": "HR the reference"}
+
+
+def test_the_scored_region_is_the_drawn_one(show):
+    shown = show(view=dict(left="SR", right="HR", split=0))
+    for zoom, x, y in ((20.4, 101.37, 77.81), (7.3, 200, 100), (33, 60.51, 30.49)):
+        shown.look(zoom=zoom, x=x, y=y)
+        shown.widget.view = dict(zoom=zoom, x=x, y=y)
+        top, left, height, width = shown.widget.region
+        drawn, high = shown.canvas(), make_pictures()[2]
+        corners = [(0, 0, top, left), (0, -1, top, left + width - 1), (-1, 0, top + height - 1, left), (-1, -1, top + height - 1, left + width - 1)]
+        for row, column, y_high, x_high in corners: assert drawn[row, column].tolist() == high[y_high, x_high].tolist(), (zoom, row, column)
+
+
+def test_low_pixels_stay_squares_below_50_percent(show):
+    shown = show(view=dict(zoom=0.4, split=1))
+    drawn = shown.canvas()
+    colours = {tuple(pixel) for pixel in drawn.reshape(-1, 3).tolist()} - {(0, 0, 0)}
+    assert colours <= {tuple(pixel) for pixel in shown.widget.sources["LR"].reshape(-1, 3).tolist()}
+
+
+@pytest.mark.parametrize("key, overlay, legend", [("d", "difference", "0\\s*32 levels and more"), ("m", "ssim", "SSIM 1\\s*0 and less")])
+def test_overlays_are_those_of_the_figure(show, key, overlay, legend):
+    shown = show(view=dict(left="SR", right="HR", split=1, zoom=2, x=180, y=120))
+    shown.press(key)
+    assert shown.view["overlay"] == overlay
+    assert re.search(legend, shown.text(".legend"))
+    shown.page.wait_for_selector(".score")
+    shown.page.wait_for_timeout(200)
+    shown.settle()
+    shown.widget.view = dict(overlay=overlay, split=1)
+    expected, _ = shown.widget._panels(1600)
+    top, left, height, width = shown.widget.region
+    drawn = shown.canvas()
+    rows, columns = (np.arange(0, side)[10:-10] for side in drawn.shape[:2])
+    frame = shown.widget.frame
+    y, x = (np.floor((at + 0.5 - np.floor(side/2 - centre*2 + 0.5))/2).astype(int) - first for at, side, centre, first in
+            ((rows, frame[1], 120, top), (columns, frame[0], 180, left)))
+    inside = (y >= 0) & (y < height)
+    error = np.abs(drawn[rows[inside][:, None], columns].astype(int) - expected[""][y[inside][:, None], x])
+    assert error.max() <= 2
+    assert drawn[rows[inside]].std() > 10
+    shown.press(key)
+    assert shown.view["overlay"] == "" and not shown.page.locator(".legend").is_visible()
+
+
+# ---------------------------------------------------------------- phones
+
+@pytest.fixture
+def phone(browser, tmp_path):
+    "A page with ten models on a phone of 380x780."
+    low, sr, high = make_pictures()
+    compare(low, {f"model {n}": sr for n in range(10)}, high, view=dict(left="model 0", right="HR")).save_html(tmp_path/"index.html")
+    context = browser.new_context(viewport=dict(width=380, height=780), has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto((tmp_path/"index.html").as_uri())
+    page.wait_for_function(OPEN)
+    yield page
+    context.close()
+
+
+def touch(page, kind, *points):
+    page.touches = getattr(page, "touches", None) or page.context.new_cdp_session(page)
+    page.touches.send("Input.dispatchTouchEvent", dict(type=f"touch{kind}", touchPoints=[dict(x=x, y=y, id=n) for n, (x, y) in enumerate(points)]))
+
+
+def test_phone_controls_are_large_and_names_do_not_cover_the_picture(phone):
+    boxes = [button.bounding_box() for button in phone.locator(".paintsr button:visible").all()]
+    assert min(min(box["width"], box["height"]) for box in boxes) >= 44
+    assert all(phone.locator(f".chips.{side}").bounding_box()["height"] < 60 for side in ("left", "right"))
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 380
+    phone.get_by_role("button", name="Hide what lies on the picture").click()
+    assert not phone.locator(".chips.left").is_visible()
+
+
+def test_the_grid_shows_all_pictures_with_their_names(show):
+    shown = show(view=dict(mode="grid", zoom=4, x=200, y=100))
+    assert shown.page.locator(".labels span:visible").all_inner_texts() == ["LR", "SR", "HR"]
+    assert not shown.page.locator(".chips:visible").count()
+    drawn, widget = shown.canvas(), shown.widget
+    for name, label in zip(("LR", "SR", "HR"), shown.page.locator(".labels span").all()):
+        box = label.bounding_box()
+        column, row = round(box["x"] - shown.left) - 8 + 60, round(box["y"] - shown.top) - 8 + 80   # a pane begins 8 px beside its name
+        shown.move(column, row)
+        x, y = (int(number) for number in re.findall(r"\d+", shown.text(".at")))
+        ratio = 4 if name == "LR" else 1
+        assert drawn[row, column].tolist() == widget.sources[name][y//ratio, x//ratio].tolist(), name
+    shown.page.wait_for_selector(".score")
+    assert [score.get_attribute("data-name") for score in shown.page.locator(".score").all()] == ["SR"]
+
+
+def test_phone_a_swipe_over_a_picture_that_fits_scrolls_the_page(phone):
+    assert phone.locator(".stage").bounding_box()["height"] <= 0.63*780
+    assert phone.evaluate("document.querySelector('.stage').style.touchAction") == "pan-y"
+    phone.evaluate("document.getElementById('compare').model.set('view', { ...document.getElementById('compare').model.get('view'), zoom: 4 })")
+    phone.wait_for_function("document.querySelector('.stage').style.touchAction === 'none'")
+
+
+def test_phone_a_tap_tells_the_values(phone):
+    box = phone.locator(".stage").bounding_box()
+    phone.touchscreen.tap(box["x"] + 100, box["y"] + box["height"]/2)
+    phone.wait_for_timeout(100)
+    assert phone.locator(".at").inner_text().startswith("x ")
+
+
+def test_phone_two_fingers_pan_and_zoom(phone):
+    look = "document.getElementById('compare').model.get('view')"
+    phone.evaluate(f"document.getElementById('compare').model.set('view', {{ ...{look}, zoom: 8 }})")
+    phone.wait_for_function("document.querySelector('.stage').style.touchAction === 'none'")
+    box = phone.locator(".stage").bounding_box()
+    x, y = box["x"] + 60, box["y"] + 200
+    touch(phone, "Start", (x, y), (x + 80, y))
+    for step in range(1, 6): touch(phone, "Move", (x + 8*step, y + 4*step), (x + 80 + 8*step, y + 4*step))
+    touch(phone, "End")
+    view = phone.evaluate(look)
+    assert view["zoom"] == pytest.approx(8, rel=0.01)
+    assert (view["x"], view["y"]) == (pytest.approx(180 - 40/8, abs=0.3), pytest.approx(120 - 20/8, abs=0.3))
+
+
+# ---------------------------------------------------------------- large pictures and saved outputs
+
+def make_large():
+    "LR, SR and HR of 1400x1160, which come in tiles."
+    high = random_at(7).integers(0, 256, (290, 350, 3)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
+    high = np.clip(high + random_at(8).integers(-9, 10, high.shape), 0, 255).astype(np.uint8)
+    low = shrink(high)
+    return low, enlarge(low), high
+
+
+@pytest.fixture
+def large(browser, tmp_path):
+    widget = compare(*make_large(), view=dict(left="SR", right="HR", split=0.5))
+    widget.save_html(tmp_path/"index.html")
+    page = browser.new_page(viewport=dict(width=700, height=620))
+    page.set_default_timeout(PATIENCE)
+    page.goto((tmp_path/"index.html").as_uri())
+    page.wait_for_function(OPEN)
+    widget.frame = page.evaluate("[...document.querySelectorAll('canvas')].map(c => [c.width, c.height])[0]")
+    yield page, widget
+    page.close()
+
+
+def look(page, widget, **view):
+    widget.view = view
+    page.evaluate("part => { const { model } = document.getElementById('compare'); model.set('view', { ...model.get('view'), ...part }) }", view)
+
+
+EXACT = "document.querySelector('.paintsr .score') && !document.querySelector('.paintsr .scores').textContent.includes('≈')"
+
+
+def test_large_pictures_come_in_tiles_and_their_scores_are_exact_in_the_end(large):
+    page, widget = large
+    assert not any(picture["whole"] for picture in widget.pictures)
+    for view in (dict(zoom="fit"), dict(zoom=2.3, x=512, y=511)):
+        look(page, widget, **view)
+        page.wait_for_timeout(120)
+        page.wait_for_function(EXACT)
+        psnr, ssim = re.fullmatch(r"SR\s*([\d.]+) dB\s*SSIM ([\d.–]+)", page.locator(".score").first.inner_text()).groups()
+        expected = widget.scores().set_index("picture").loc["SR"]
+        assert (float(psnr), float(ssim)) == (pytest.approx(expected["psnr"], abs=0.0051), pytest.approx(expected["ssim"], abs=1e-4))
+
+
+@pytest.mark.parametrize("zoom", [1, 2.6, 5])
+def test_pixels_are_true_across_tiles(large, zoom):
+    page, widget = large
+    look(page, widget, zoom=zoom, x=512, y=512)
+    page.wait_for_timeout(120)
+    page.wait_for_function(EXACT)   # so all tiles are there
+    page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
+    png = page.evaluate("document.querySelector('canvas').toDataURL('image/png')").partition(",")[2]
+    drawn = np.asarray(Image.open(io.BytesIO(b64decode(png))))[..., :3]
+    width, height = widget.frame
+    rows = np.floor((np.arange(height) + 0.5 - np.floor(height/2 - 512*zoom + 0.5))/zoom).astype(int)
+    columns = np.floor((np.arange(width) + 0.5 - np.floor(width/2 - 512*zoom + 0.5))/zoom).astype(int)
+    left = np.arange(width) < round(width/2)
+    sr, high = (widget.sources[name][rows[:, None], columns] for name in ("SR", "HR"))
+    np.testing.assert_array_equal(drawn, np.where(left[:, None], sr, high))
+
+
+def offline(browser, path):
+    "A page of a browser that has no network, and what it asked for."
+    context = browser.new_context(viewport=dict(width=900, height=800), offline=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.asked, page.errors = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.goto(path.as_uri(), wait_until="domcontentloaded")
+    return page
+
+
+def test_the_html_of_a_notebook_holds_the_working_viewer_offline(browser, tmp_path):
+    nbformat, nbconvert = pytest.importorskip("nbformat"), pytest.importorskip("nbconvert")
+    data, _ = compare(*make_large())._repr_mimebundle_()
+    output = nbformat.v4.new_output("execute_result", data=data, execution_count=1)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("widget", outputs=[output])])
+    (tmp_path/"n.html").write_text(nbconvert.HTMLExporter().from_notebook_node(notebook)[0], encoding="utf-8")
+    page = offline(browser, tmp_path/"n.html")
+    page.wait_for_function(OPEN)
+    page.locator(".stage").focus()
+    for key in ("s", "Digit3", "+"): page.keyboard.press(key)
+    page.wait_for_function("document.querySelector('.paintsr').dataset.mode === 'side'")
+    assert page.locator(".chips.left [aria-pressed=true]").get_attribute("data-name") == "HR"
+    colours = page.evaluate("new Set(new Uint32Array(document.querySelector('.paintsr canvas').getContext('2d').getImageData(50, 100, 300, 99).data.buffer)).size")
+    assert colours > 100
+    assert page.evaluate("getComputedStyle(document.querySelector('.paintsr .stage')).position") == "relative"   # its style sheet is there
+    page.context.close()
+    assert page.errors == []
+
+
+def test_a_front_end_that_names_widgets_gets_its_tiles_from_the_kernel(browser):
+    "The contract of Colab and VS Code: an ES module whose `render` is given a model and an element; the model here has a kernel of four lines."
+    widget = compare(*make_large(), view=dict(left="SR", right="HR", zoom=1, x=700, y=580, split=0))
+    state = {name: getattr(widget, name) for name in ("truth", "size", "view", "key", "frame")} | dict(height=300)
+    state["pictures"] = [{**picture, "data": b64encode(picture["data"]).decode()} for picture in widget.pictures]
+    replies = []
+    widget.send = lambda content, buffers: replies.append(dict(content=content, data=b64encode(buffers[0]).decode()))
+
+    def kernel(message):
+        widget._asked(None, message, [])
+        return replies.pop()
+    page = browser.new_page(viewport=dict(width=700, height=620))
+    page.expose_function("kernel", kernel)
+    page.goto("about:blank")
+    page.add_style_tag(path=STATIC/"compare.css")
+    page.evaluate("""async ([source, state]) => {
+        const { default: module } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
+        const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))
+        state.pictures.forEach((picture) => (picture.data = new DataView(bytes(picture.data).buffer)))
+        const heard = {}
+        const model = { get: (name) => state[name], set: (name, value) => (state[name] = value), save_changes() {}, off() {}, on: (event, act) => (heard[event] = act),
+            send: async (message) => { const { content, data } = await window.kernel(message); heard["msg:custom"](content, [new DataView(bytes(data).buffer)]) } }
+        await module.initialize({ model })
+        module.render({ model, el: document.body })
+    }""", [(STATIC/"compare.js").read_text(encoding="utf-8"), state])
+    page.wait_for_function(EXACT)
+    assert page.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(document.querySelector('canvas').width / 2, 150, 1, 1).data]")[:3] \
+        == widget.sources["HR"][580, 700].tolist()
+    page.close()
 
 
 # ---------------------------------------------------------------- the widget in JupyterLab
@@ -298,8 +657,8 @@ ASK = """async (code) => {
 
 class Lab:
     "JupyterLab with one notebook that shows a widget."
-    def __init__(self, page, url):
-        self.page, self.errors = page, []
+    def __init__(self, page, url, work):
+        self.page, self.url, self.work, self.errors = page, url, work, []
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.goto(url)
         page.evaluate(READY)
@@ -353,7 +712,7 @@ def lab(browser, tmp_path_factory):
     page.set_default_timeout(PATIENCE)
     try:
         wait_for(f"http://127.0.0.1:{port}/api?token=T", server, folder/"log")
-        yield Lab(page, f"http://127.0.0.1:{port}/lab/tree/w.ipynb?token=T&reset")
+        yield Lab(page, f"http://127.0.0.1:{port}/lab/tree/w.ipynb?token=T&reset", folder/"work")
     finally:
         page.close()
         server.terminate()   # it ends its kernel, too
@@ -372,23 +731,24 @@ def wait_for(url, server, log):
 def test_lab_the_browser_follows_python(lab):
     frame = lab.page.evaluate("(() => { const c = document.querySelector('.paintsr canvas'); return [c.width, c.height] })()")
     assert lab.until("print(widget.frame)", lambda answer: answer == frame) == frame
+    assert lab.page.evaluate("getComputedStyle(document.querySelector('.paintsr .stage')).position") == "relative"   # its style sheet is there
     count = lab.ask("widget.view = dict(zoom=3, x=111, y=50, right='HR')\nprint(len(seen))")
     lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '300 %'")
-    assert lab.page.locator(".paintsr .chips.right [aria-pressed=true]").inner_text() == "HR"
+    assert lab.page.locator(".paintsr .chips.right [aria-pressed=true]").get_attribute("data-name") == "HR"
     time.sleep(0.5)
     assert lab.ask("print(len(seen))") == count   # the browser answered nothing
 
 
 def test_lab_python_reads_what_the_hand_did(lab):
-    lab.ask("widget.view = dict(zoom=2, x=180, y=120, left='LR', right='SR', mode='wipe')\nprint(0)")
-    lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '200 %'")
+    lab.ask("widget.view = dict(zoom=8, x=180, y=120, left='LR', right='SR', mode='wipe')\nprint(0)")
+    lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '800 %'")
     box = lab.page.locator(".paintsr canvas").bounding_box()
     x, y = round(box["x"]) + 310, round(box["y"]) + 60   # a wheel event knows whole pixels only
     for step in (-3, 0): lab.page.mouse.move(x + step, y)
     for _ in range(4): lab.page.mouse.wheel(0, -120)
-    view = lab.until("print(widget.view)", lambda view: view["zoom"] > 4)
-    assert view["zoom"] == pytest.approx(2*2**1.2)
-    shift = 1/2 - 1/view["zoom"]
+    view = lab.until("print(widget.view)", lambda view: view["zoom"] > 18)
+    assert view["zoom"] == pytest.approx(8*2**1.2)
+    shift = 1/8 - 1/view["zoom"]
     assert view["x"] == pytest.approx(180 + (x - box["x"] - box["width"]/2)*shift, abs=0.01)
     assert view["y"] == pytest.approx(120 + (y - box["y"] - box["height"]/2)*shift, abs=0.01)
 
@@ -412,3 +772,21 @@ def test_lab_two_views_share_one_look(lab):
     lab.page.wait_for_function("[...document.querySelectorAll('.paintsr .scale')].every(scale => scale.textContent === '500 %')")
     time.sleep(0.5)
     assert lab.ask("print(len(seen))") == count + 1   # neither view answers the other
+
+
+def test_lab_a_notebook_opened_again_shows_the_viewer(lab, browser):
+    "The saved output names no widget, so there is none to be missed."
+    lab.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    for _ in range(100):
+        saved = json.loads((lab.work/"w.ipynb").read_text())
+        if saved["cells"][0]["outputs"]: break
+        time.sleep(0.1)
+    data = saved["cells"][0]["outputs"][-1]["data"]
+    assert set(data) == {"text/plain", "image/jpeg", "text/html"}
+    shutil.copy(lab.work/"w.ipynb", lab.work/"again.ipynb")
+    page = browser.new_page(viewport=dict(width=1300, height=900))
+    page.set_default_timeout(PATIENCE)
+    page.goto(lab.url.replace("w.ipynb", "again.ipynb"))
+    page.wait_for_function(OPEN)
+    assert "model not found" not in page.locator("body").inner_text()
+    page.close()

@@ -114,9 +114,9 @@ def test_sides_beyond_webp_are_sent_as_png():
     np.testing.assert_array_equal(pixels_of(picture["data"]), long)
 
 
-def test_too_many_bytes_are_refused_with_a_way_on(scene, monkeypatch):
-    monkeypatch.setattr(module, "_most_bytes", 20_000)
-    with pytest.raises(ValueError, match=r"compare a part of each.*quality=90"): compare(*scene)
+def test_too_large_a_page_is_refused_with_a_way_on(scene, tmp_path):
+    with pytest.raises(ValueError, match=r"compare a part of each.*quality=90"): compare(*scene).save_html(tmp_path/"index.html", max_mb=0.05)
+    assert list(tmp_path.iterdir()) == []
     assert not any(picture["exact"] for picture in compare(*scene, quality=30).pictures)
 
 
@@ -125,10 +125,57 @@ def test_quality_has_bounds(scene, quality):
     with pytest.raises(ValueError, match="1..100"): compare(*scene, quality=quality)
 
 
-def test_the_fallback_is_small_and_a_picture(widget):
-    data, _ = widget._repr_mimebundle_()
-    assert len(data["image/jpeg"]) < 200_000
+@pytest.fixture(scope="module")
+def large():
+    high = random_at(3).integers(0, 256, (1400, 1300, 3)).astype(np.uint8)
+    return compare(shrink(high), enlarge(shrink(high)), high)
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_saved_output_is_bounded_and_names_no_widget(widget, large, size):
+    data, _ = (widget if size == "small" else large)._repr_mimebundle_()
+    assert set(data) == {"text/plain", "image/jpeg", "text/html"}
+    assert len(data["image/jpeg"]) < 300_000 and len(data["text/html"]) < 1_000_000
     assert Image.open(io.BytesIO(base64.b64decode(data["image/jpeg"]))).format == "JPEG"
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?(?!data:)\w|url\(|@import|https?://""", data["text/html"])
+    assert data["text/html"].count("</script>") == 1
+
+
+def test_what_a_front_end_may_keep_of_the_widget_is_bounded_too(large):
+    state = large.get_state()
+    assert sum(len(picture["data"]) for picture in state["pictures"]) <= 400_000
+
+
+def test_displaying_draws_nothing_in_matplotlib(large, monkeypatch):
+    monkeypatch.setattr(module, "strip", None)
+    assert large._repr_mimebundle_()
+
+
+def test_colab_and_vs_code_are_told_of_the_widget(widget, monkeypatch):
+    monkeypatch.setattr(module, "_names_widgets", lambda: True)
+    data, _ = widget._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "text/html"} <= set(data)
+
+
+def test_a_terminal_shows_what_is_compared(widget):
+    widget.view = dict(zoom=2)
+    assert repr(widget) == "Compare(LR 30x24, SR 120x96, HR 120x96; wipe of LR and SR, 200 %)"
+
+
+def test_tiles_together_are_the_picture(large):
+    sent = []
+    large.send = lambda content, buffers: sent.append((content, buffers[0]))
+    for number in range(9): large._asked(large, dict(tile=[2, 0, number]), [])
+    assert [content["tile"] for content, _ in sent] == [[2, 0, number] for number in range(9)]
+    tiles = [pixels_of(data) for _, data in sent]
+    rows = [np.concatenate(tiles[at:at+3], 1) for at in (0, 3, 6)]
+    np.testing.assert_array_equal(np.concatenate(rows), large.sources["HR"])
+
+
+def test_the_page_has_every_tile_that_a_viewer_can_ask_for(large, tmp_path):
+    text = large.save_html(tmp_path/"index.html").read_text(encoding="utf-8")
+    counts = {name: len(re.findall(rf'id="tile-{place}-0-', text)) for place, name in enumerate(large.sources)}
+    assert counts == dict(LR=1, SR=9, HR=9)
 
 
 # ---------------------------------------------------------------- the view
@@ -157,7 +204,7 @@ def test_a_view_set_in_python_is_sent_once_and_whole(widget):
     widget._send = lambda message, buffers=None: sent.append(message)
     widget.view = dict(zoom=4, x=20, y=30)
     assert [message["state"]["view"] for message in sent] == [widget.view]
-    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split"}
+    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split", "overlay"}
 
 
 def test_keys_left_out_keep_their_value_even_when_changes_are_held(widget):
@@ -178,7 +225,7 @@ def test_fit_is_always_centred(widget):
     assert (widget.view["x"], widget.view["y"]) == (60, 48)
 
 
-@pytest.mark.parametrize("wrong", [dict(mode="flip"), dict(left="XX"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
+@pytest.mark.parametrize("wrong", [dict(mode="loupe"), dict(left="XX"), dict(zoom=True), dict(zoom=1, split=True), dict(overlay="edges"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
                                    dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2)])
 def test_a_wrong_view_changes_nothing(widget, wrong):
     before = widget.view
@@ -191,7 +238,16 @@ def test_the_bounds_of_zoom_are_those_of_the_browser():
     assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == ZOOMS
 
 
-@pytest.mark.parametrize("mode", ["wipe", "side"])
+@pytest.mark.parametrize("edit", [lambda view: view.__setitem__("zoom", 5), lambda view: view.update(zoom=5), lambda view: view.pop("zoom"),
+                                  lambda view: view.__ior__(dict(zoom=5))])
+def test_a_view_is_not_edited_behind_the_widgets_back(widget, edit):
+    with pytest.raises(TypeError, match="widget.view = dict"): edit(widget.view)
+    assert widget.view["zoom"] == "fit"
+    widget.view = widget.view | dict(zoom=5)   # a copy may be
+    assert widget.view["zoom"] == 5
+
+
+@pytest.mark.parametrize("mode", ["wipe", "side", "grid", "flip"])
 @pytest.mark.parametrize("zoom", ["fit", 0.01, 1, 7.3, 64])
 @pytest.mark.parametrize("x, y", [(0, 0), (60, 48), (120, 96), (33.3, 95.9)])
 def test_the_region_lies_in_the_picture_and_fills_the_stage(widget, mode, zoom, x, y):
@@ -216,9 +272,9 @@ def test_the_figure_is_cut_where_the_wipe_stands(widget):
 
 
 def test_a_figure_of_any_view_can_be_drawn(widget):
-    for view in (dict(mode="side", right="LR"), dict(mode="wipe", zoom=64, x=0, y=0), dict(split=0), dict(split=1), dict(zoom=0.01)):
+    for view in (dict(mode="side", right="LR"), dict(mode="grid"), dict(mode="flip"), dict(overlay="ssim"), dict(overlay="difference"), dict(mode="wipe", zoom=64, x=0, y=0), dict(split=0), dict(split=1), dict(zoom=0.01)):
         widget.view = view
-        assert widget.figure().axes
+        assert widget.figure().axes and widget._jpeg()
 
 
 def test_scores_of_less_than_a_window(widget):
@@ -258,3 +314,16 @@ def test_the_table_of_scores(widget, tmp_path):
 
 def test_a_page_without_table_has_no_margin_for_one(widget, tmp_path):
     assert "<aside>" not in widget.save_html(tmp_path/"index.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_calls_the_pictures_alike_in_table_and_viewer(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+    from paintsr_nb.commands import paintsr_demo
+    high = enlarge(random_at(2).integers(0, 256, (200, 340, 3)).astype(np.uint8))
+    painting = SimpleNamespace(low=shrink(high), high=high, title="Brushwork", licence="by hand")
+    monkeypatch.setattr("paintsr_nb.samples.samples", lambda name: [painting])
+    monkeypatch.setattr("paintsr_nb.upscaling.engine.Upscaler", lambda model: lambda low, show_progress: enlarge(low))
+    paintsr_demo(out=tmp_path)
+    names = [picture["name"] for picture in page_state(tmp_path/"index.html")["pictures"]]
+    rows = re.findall(r"<tr><td>(.*?)</td>", (tmp_path/"index.html").read_text(encoding="utf-8"))
+    assert names == ["LR", *rows, "HR"]
