@@ -10,7 +10,7 @@ from PIL import Image
 from paintsr_nb.core import random_at
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.viewing import compare as module
-from paintsr_nb.viewing.compare import ZOOMS, compare
+from paintsr_nb.viewing.compare import _ZOOMS, compare
 
 STATIC = Path(module.__file__).parent/"static"
 
@@ -235,7 +235,7 @@ def test_a_wrong_view_changes_nothing(widget, wrong):
 
 def test_the_bounds_of_zoom_are_those_of_the_browser():
     source = (STATIC/"compare.js").read_text(encoding="utf-8")
-    assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == ZOOMS
+    assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == _ZOOMS
 
 
 @pytest.mark.parametrize("edit", [lambda view: view.__setitem__("zoom", 5), lambda view: view.update(zoom=5), lambda view: view.pop("zoom"),
