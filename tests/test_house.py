@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted(path for path in ROOT.glob("nbs/**/*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 FASTAI_ROOMS = {"data.patches", "training.learner", "training.gan", "training.checkpoint", "training.guard", "training.parallel", "training.recipes"}
-NO_TORCH = {"core", "picture", "resize", "metrics", "figures", "samples", "data.pairs", "data.audit", "data.degrade", "data.store",
+NO_TORCH = {"core", "profiles", "notes", "picture", "resize", "metrics", "figures", "samples", "data.pairs", "data.audit", "data.degrade", "data.store",
             "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore"}
 
 
