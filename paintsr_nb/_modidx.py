@@ -363,6 +363,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'paintsr_nb.notes._tiff_notes': ('notes.html#_tiff_notes', 'paintsr_nb/notes.py'),
                                   'paintsr_nb.notes._try': ('notes.html#_try', 'paintsr_nb/notes.py'),
                                   'paintsr_nb.notes._upright_xmp': ('notes.html#_upright_xmp', 'paintsr_nb/notes.py'),
+                                  'paintsr_nb.notes.check_strips': ('notes.html#check_strips', 'paintsr_nb/notes.py'),
                                   'paintsr_nb.notes.exif_for': ('notes.html#exif_for', 'paintsr_nb/notes.py'),
                                   'paintsr_nb.notes.fitting': ('notes.html#fitting', 'paintsr_nb/notes.py'),
                                   'paintsr_nb.notes.options_for': ('notes.html#options_for', 'paintsr_nb/notes.py'),

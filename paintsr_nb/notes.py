@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEEPS', 'PictureRest', 'fitting', 'read_tags', 'tags_for', 'exif_for', 'xmp_for', 'png_chunks', 'png_with_notes',
-           'tiff_with_notes', 'options_for', 'read_notes']
+           'check_strips', 'tiff_with_notes', 'options_for', 'read_notes']
 
 # %% ../nbs/00_notes.ipynb #f71d9454
 import io, re, struct, zlib
@@ -55,7 +55,7 @@ def fitting(
             if name not in KEEPS[kind] or name not in ("icc", "dpi") and too_long(note)]
     return replace(rest, **{name: () if name == "text" else None for name in lost}), lost
 
-# %% ../nbs/00_notes.ipynb #a2b4e512
+# %% ../nbs/00_notes.ipynb #5627cf0a
 _ORIENTATION, _DETAILS, _GPS, _LINKS = 0x0112, 0x8769, 0x8825, 0xA005
 _XMP, _IPTC, _PHOTOSHOP, _ICC = 700, 33723, 34377, 34675
 _ACROSS, _DOWN, _UNIT = 282, 283, 296
@@ -70,6 +70,7 @@ def read_tags(
         tags = ImageFileDirectory_v2(head, group=group)
         file.seek(start)
         tags.load(file)
+        if _IPTC in tags: tags.tagtype[_IPTC] = 7   # bytes, where many programs say that it is numbers
         return {tag: _bare(tags[tag]) for tag in tags}
     tags = directory(ImageFileDirectory_v2(head).next)
     for inside in {_DETAILS, _GPS} & tags.keys(): tags[inside] = directory(tags[inside], inside)
@@ -77,7 +78,7 @@ def read_tags(
 
 def _bare(value): return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
-# %% ../nbs/00_notes.ipynb #84e4e37f
+# %% ../nbs/00_notes.ipynb #bb9dc2cd
 _KEPT = 0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, *range(0x9C9B, 0x9CA0), _DETAILS, _GPS
 
 def _exif_of(tags):
@@ -93,9 +94,10 @@ def _dpi_of(tags):
     return _sensible_dpi([float(tags[tag])*per_inch for tag in (_ACROSS, _DOWN)]) if per_inch and {_ACROSS, _DOWN} <= tags.keys() else None
 
 def _sensible_dpi(dpi):
-    return tuple(round(x, 2) for x in dpi) if len(dpi) == 2 and all(isfinite(x) and x > 0.01 for x in dpi) else None
+    if len(dpi) != 2 or not all(isfinite(x) and x > 0.01 for x in dpi): return None
+    return tuple(round(x) if abs(x - round(x)) < 0.013 and x > 1 else round(x, 2) for x in dpi)   # half a dot per metre is rounding
 
-# %% ../nbs/00_notes.ipynb #2219dae3
+# %% ../nbs/00_notes.ipynb #ae12dcb6
 _PIXEL_SIZE = {0xA002: 1, 0xA003: 0} # tag -> axis
 
 def tags_for(
@@ -105,6 +107,7 @@ def tags_for(
     "The tags of an EXIF block, with the size of the picture where they mention one."
     if not exif: return {}
     tags = read_tags(io.BytesIO(exif.removeprefix(b"Exif\0\0")))
+    tags.pop(_ORIENTATION, None)   # pixels are upright here
     details = tags.get(_DETAILS, {})
     details.update({tag: shape[axis] for tag, axis in _PIXEL_SIZE.items() if tag in details})
     return tags
@@ -219,15 +222,28 @@ def png_with_notes(
     notes += [text(key, value) for key, value in rest.text]
     return data[:33] + b"".join(notes) + data[data.index(b"IDAT", 33) - 4:]
 
-# %% ../nbs/00_notes.ipynb #4c46d7ba
+# %% ../nbs/00_notes.ipynb #843ee0bf
 def _tiff_notes(file):
     tags = read_tags(file)
     iptc, resources = tags.get(_IPTC), tags.get(_PHOTOSHOP)
-    if isinstance(iptc, (int, tuple)): iptc = np.atleast_1d(iptc).astype("<u4").tobytes()   # many programs say that it is numbers
     return dict(kind="TIFF", size=(tags[256], tags[257]), tags=tags, icc=tags.get(_ICC), xmp=tags.get(_XMP),
                 iptc=iptc or (_iptc_of(resources) if isinstance(resources, bytes) else None),
-                premultiplied=tags.get(338) == 1, text=[], problems=[],
-                colours=tags.get(262), packing=tags.get(259, 1), sampling=tags.get(530, (2, 2)), depths=tags.get(258))
+                text=[], problems=[], colours=tags.get(262), packing=tags.get(259, 1), sampling=tags.get(530, (2, 2)),
+                depths=tags.get(258), strips=[tags.get(273, tags.get(324)), tags.get(279, tags.get(325))])
+
+def check_strips(
+    data:bytes, # A TIFF
+    notes:dict, # What `read_notes` gave
+    most:int, # Bytes that its pixels may take
+):
+    "Compare the checksums of deflated strips, which libtiff does not when it has enough pixels; a `ValueError` when one is wrong."
+    if notes["packing"] not in (8, 32946): return
+    for start, size in zip(*map(np.atleast_1d, notes["strips"])):
+        stream, rest, found = zlib.decompressobj(), data[start:start+size], 0
+        while rest and found <= most:
+            found += len(stream.decompress(rest, 2**22))
+            rest = stream.unconsumed_tail
+        if not stream.eof and found <= most: raise ValueError("a strip of it ends too early")
 
 def tiff_with_notes(
     path, # A TIFF as libvips writes it
@@ -262,7 +278,7 @@ def tiff_with_notes(
         file.seek(8 if big else 4)
         file.write(struct.pack(place, directory))
 
-# %% ../nbs/00_notes.ipynb #fd842468
+# %% ../nbs/00_notes.ipynb #be010714
 _OTHERS = "JPEG", "WEBP", "AVIF", "GIF", "BMP"
 
 def _other_notes(file):
@@ -274,8 +290,9 @@ def _other_notes(file):
         notes = dict(kind=kind, size=image.size, block=info.get("exif"), icc=info.get("icc_profile"), xmp=info.get("xmp"), dpi=dpi,
                     iptc=(info.get("photoshop") or {}).get(0x0404), text=[("Comment", comment)] if comment else [], problems=[])
     file.seek(0)
-    if kind == "AVIF" and not notes["icc"] and (code := re.search(rb"colrnclx(.{4})", file.read(4096), re.DOTALL)):
-        notes["coded"] = struct.unpack(">HH", code[1])
+    head = file.read(4096) if kind == "AVIF" else b""
+    if not notes["icc"] and (code := re.search(rb"colrnclx(.{4})", head, re.DOTALL)): notes["coded"] = struct.unpack(">HH", code[1])
+    notes["one_channel"] = bool(re.search(rb"av1C..[\x10-\x1f\x30-\x3f\x50-\x5f\x70-\x7f\x90-\x9f\xb0-\xbf\xd0-\xdf\xf0-\xff]", head, re.DOTALL))
     return notes
 
 def options_for(
@@ -289,7 +306,7 @@ def options_for(
         options["comment"] = "\n".join(value if key == "Comment" else f"{key}: {value}" for key, value in rest.text).encode()
         segment = b"Photoshop 3.0\0" + _resource(rest.iptc or b"")
         if rest.iptc: options["extra"] = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
-    if kind in ("JPEG", "BMP"): options["dpi"] = rest.dpi
+    if kind in ("JPEG", "BMP"): options["dpi"] = rest.dpi or (0, 0)   # Pillow would write 96 into a BMP
     options["exif"] = exif_for(rest.exif, shape, None if "dpi" in options else rest.dpi)   # WebP and AVIF have no other place for it
     return {name: value for name, value in options.items() if value}
 

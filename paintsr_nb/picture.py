@@ -6,8 +6,8 @@
 __all__ = ['MAX_BYTES', 'round_half_up', 'to_uint8', 'read_picture', 'read_rgb8', 'picture_size', 'check_writable',
            'write_picture']
 
-# %% ../nbs/01_picture.ipynb #fa77ab0d
-import io, logging, struct, threading, warnings
+# %% ../nbs/01_picture.ipynb #ec0b2412
+import io, logging, re, struct, threading, warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ import pyvips
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .core import PictureError, atomic_path
-from .notes import KEEPS, PictureRest, fitting, options_for, png_with_notes, read_notes, tiff_with_notes
+from .notes import (KEEPS, PictureRest, check_strips, fitting, options_for, png_with_notes, read_notes,
+                              tiff_with_notes)
 from .profiles import check_profile, coded_profile, lab_to_srgb, make_profile, profile_shift, srgb_profile, to_srgb
 
 pyvips.cache_set_max(0) # libvips would hold on to the last hundred files
@@ -42,7 +43,7 @@ def to_uint8(
     if not np.isfinite(values).all(): raise ValueError("values hold NaN or infinity, expected 0 to 1: look for the step that made them")
     return round_half_up(values*values.dtype.type(255), np.uint8)
 
-# %% ../nbs/01_picture.ipynb #936cea87
+# %% ../nbs/01_picture.ipynb #bfb063f2
 _lock = threading.Lock()
 _AGAIN = "fetch or save it again, or leave it out"
 
@@ -63,6 +64,7 @@ def _decoder(path):
 def _unknown(path):
     with open(path, "rb") as file: head = file.read(12)
     if head[4:11] in (b"ftyphei", b"ftyphev"): return f"{path} is a HEIC picture, which is not read here: save it as PNG or AVIF"
+    if re.match(rb"\xff\xd8\xff|GIF8|RIFF....WEBP|....ftypavi[fs]", head, re.DOTALL): return _broken(path, ValueError("its header is damaged"))
     return f"{path} is no picture we know, expected {', '.join([*KEEPS, 'GIF'])}: see what it holds, or leave it out"
 
 def _broken(path, error):
@@ -90,7 +92,7 @@ def _check_size(path, width, height, bytes_per_pixel, max_bytes):
         raise PictureError(f"{path} is {width}x{height} and takes {size:,} bytes when it is decoded, allowed are {max_bytes:,}: "
                            "if it is meant to be so large, pass a larger `max_bytes`")
 
-# %% ../nbs/01_picture.ipynb #7e05ea80
+# %% ../nbs/01_picture.ipynb #1d138da8
 _LOADERS = dict(PNG="pngload", JPEG="jpegload", TIFF="tiffload", WEBP="webpload", AVIF="heifload", GIF="gifload")
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3, "cmyk": 4}
 
@@ -106,9 +108,10 @@ def _image(source, notes, path, max_bytes=float("inf")):
     loader = _LOADERS[notes["kind"]] + ("_buffer" if in_memory else "")
     image = pyvips.Operation.call(loader, source if in_memory else str(source), access="sequential", fail_on="warning")
     _check_size(path, image.width, image.height, max(image.bands, 3)*(1 if image.format == "uchar" else 2), max_bytes)
+    if in_memory and notes["kind"] == "TIFF": check_strips(source, notes, 2*image.width*image.height*image.bands*8)
     return image
 
-# %% ../nbs/01_picture.ipynb #3b14f1bd
+# %% ../nbs/01_picture.ipynb #8c98b45c
 def _levels(image, notes, path):
     "Colours (H,W,1, 3 or 4) and opacity (H,W) or `None`, uint8 or uint16."
     if image.interpretation == "labs": image = image.colourspace("rgb16")
@@ -116,7 +119,6 @@ def _levels(image, notes, path):
     if channels is None or depth not in ("uchar", "ushort"):
         raise PictureError(f"{path} holds {image.bands} channels of {depth} ({image.interpretation}): "
                            "save it as grey or RGB with 8 or 16 bits a channel")
-    if notes.get("premultiplied") and image.hasalpha(): image = image.unpremultiply().rint().cast(depth)
     levels = image.numpy().reshape(image.height, image.width, -1)
     if notes["kind"] == "AVIF" and depth == "ushort": # 10 or 12 bits stand at the upper end of 16
         top = 65536 - (65536 >> image.get("bits-per-sample"))
@@ -124,7 +126,7 @@ def _levels(image, notes, path):
     alpha = levels[..., channels] if levels.shape[2] > channels else None
     levels = levels[..., :channels]
     if notes.get("colours") in (_YCC, _LAB): levels = _rgb_of(levels, notes, path)
-    if image.get_typeof("palette") and (levels == levels[..., :1]).all(): levels = levels[..., :1]
+    if (image.get_typeof("palette") or notes.get("one_channel")) and (levels == levels[..., :1]).all(): levels = levels[..., :1]
     return levels, None if alpha is None or (alpha == np.iinfo(alpha.dtype).max).all() else alpha
 
 # %% ../nbs/01_picture.ipynb #2d6d9d9c
@@ -214,13 +216,14 @@ def read_rgb8(
     pixels, _ = read_picture(path, srgb=True)
     return pixels if pixels.dtype == np.uint8 else round_half_up(pixels/np.float32(257))
 
-# %% ../nbs/01_picture.ipynb #d7f3a2d6
+# %% ../nbs/01_picture.ipynb #405d46e7
 def picture_size(
     path:str|Path, # A picture file
 )->tuple[int, int]: # (height, width) of what `read_picture` gives
     "The size of a picture from its header alone, once upright."
     with _opened(path) as file, _decoder(path):
         notes = read_notes(file)
+        if min(notes["size"]) < 1: raise ValueError("it says that it has no pixel")
         return notes["size"] if notes["orientation"] > 4 else notes["size"][::-1]
 
 # %% ../nbs/01_picture.ipynb #34a320c2

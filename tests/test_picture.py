@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 import pyvips
-from PIL import Image, ImageCms, ImageFile, ImageOps
+from PIL import Image, ImageCms, ImageFile, ImageOps, PngImagePlugin
 
 from paintsr_nb import picture
 from paintsr_nb.core import PictureError
@@ -549,6 +549,354 @@ def test_the_same_picture_gives_the_same_bytes(tmp_path):
 def test_views_and_slices_are_written_as_they_look(tmp_path):
     write_picture(tmp_path/"a.png", RGB[::-2, ::3])
     np.testing.assert_array_equal(read_rgb8(tmp_path/"a.png"), RGB[::-2, ::3])
+
+
+# Every format with every mode, depth and note
+
+ARTIST = Image.Exif()
+ARTIST[0x013B], ARTIST[0x8769], ARTIST[0x8825] = "Rosa Bonheur", {0x9003: "1889:06:18 04:40:00"}, {1: "N", 2: (43.0, 47.0, 0.0)}
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description dc:rights="CC0" tiff:Orientation="1"/></x:xmpmeta>'
+IPTC = b"\x1c\x02\x74\0\x03CC0\x1c\x02\x05\0\x06Dahlia"
+TEXT = ("Title", "Dahlia"), ("Author", "Rosa Bonheur, dite « Raton »"), ("Motif", "睡蓮")
+P3 = coded_profile(12, 13)
+GREY22 = make_profile(None, 2.2)
+ROOM = dict(png="icc dpi exif xmp iptc text deep alpha grey", tif="icc dpi exif xmp iptc deep alpha grey", jpg="icc dpi exif xmp iptc text grey",
+            webp="icc dpi exif xmp alpha", avif="icc dpi exif xmp alpha grey", bmp="dpi grey")
+
+@pytest.mark.parametrize("suffix", ROOM)
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("deep", [False, True])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("noted", [False, True])
+def test_row_34_the_matrix_of_format_mode_depth_and_notes(tmp_path, suffix, grey, deep, alpha, noted):
+    pixels = DEEP if deep else RGB
+    if grey: pixels = np.ascontiguousarray(pixels[..., [0, 0, 0]])
+    notes = dict(icc=GREY22 if grey else P3, dpi=(300.0, 150.0), exif=ARTIST.tobytes(), xmp=XMP, iptc=IPTC, text=TEXT) if noted else {}
+    rest = PictureRest(alpha=np.ascontiguousarray(pixels[..., 1]) if alpha else None, grey=grey, **notes)
+    path, room = tmp_path/f"a.{suffix}", ROOM[suffix].split()
+    if deep and "deep" not in room or alpha and "alpha" not in room:
+        with pytest.raises(PictureError, match=f"a.{suffix}: .* holds no transparency|8 bits a channel, not 16"): write_picture(path, pixels, rest)
+        assert not list(tmp_path.iterdir())
+        return
+    converted = noted and (suffix == "bmp" or grey and suffix in ("webp", "avif")) # no room for such a profile
+    lost = [name for name in ("exif", "xmp", "iptc", "text") if noted and name not in room]
+    with pytest.warns(UserWarning, match=f"has no room for its {', '.join(lost)}: left out") if lost else nullcontext(): write_picture(path, pixels, rest, quality=100)
+    assert (tmp_path/f"a.{suffix}").stat().st_size < 10_000
+    found_pixels, found = read_picture(path)
+    assert found.grey == (grey and "grey" in room) and found_pixels.dtype == pixels.dtype
+    expected = to_srgb(pixels[..., :1] if grey else pixels, notes["icc"]) if converted else pixels
+    assert np.abs(found_pixels.astype(int) - expected).max() <= dict(jpg=3, avif=4).get(suffix, 0)
+    assert (found.alpha is None) == (not alpha)
+    if alpha: assert np.abs(found.alpha.astype(int) - rest.alpha).max() <= (2 if suffix == "avif" else 0)
+    assert found.icc == (None if converted or not noted else notes["icc"])
+    for name in ("dpi", "xmp", "iptc"): assert getattr(found, name) == (notes.get(name) if name in room else None), name
+    if noted and "exif" in room: assert read_tags(io.BytesIO(found.exif[6:])) == read_tags(io.BytesIO(rest.exif[6:]))
+    else: assert found.exif is None
+    if suffix == "jpg" and noted: assert found.text == (("Comment", "\n".join(f"{key}: {value}" for key, value in TEXT)),)
+    else: assert found.text == (TEXT if noted and suffix == "png" else ())
+
+def test_row_34_notes_are_where_other_programs_look_for_them(tmp_path):
+    rest = PictureRest(icc=P3, dpi=(300.0, 300.0), exif=ARTIST.tobytes(), xmp=XMP, iptc=IPTC, text=TEXT)
+    for suffix in ("png", "jpg", "tif", "webp", "avif"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            write_picture(tmp_path/f"a.{suffix}", RGB, rest)
+        with Image.open(tmp_path/f"a.{suffix}") as image:
+            assert image.getexif()[0x013B] == "Rosa Bonheur" and image.getexif().get_ifd(0x8825)[2] == (43.0, 47.0, 0.0)
+            assert image.info["icc_profile"] == P3
+            if suffix in ("png", "jpg", "tif"): np.testing.assert_allclose(np.array(image.info["dpi"], float), 300, rtol=1e-4)
+            if suffix == "png": assert image.text["Title"] == "Dahlia" and image.text["Motif"] == "睡蓮"
+            if suffix == "jpg": assert b"Title: Dahlia" in image.info["comment"] and image.info["photoshop"][0x0404] == IPTC
+            if suffix == "tif": assert image.tag_v2[33723] in (IPTC, (IPTC,))
+        kind = dict(png="png", jpg="jpeg", tif="tiff", webp="webp", avif="heif")[suffix]
+        seen = getattr(pyvips.Image, f"{kind}load")(str(tmp_path/f"a.{suffix}"))
+        assert bytes(seen.get("xmp-data")).rstrip(b"\0") == XMP
+        if suffix == "jpg": assert IPTC in bytes(seen.get("iptc-data"))
+
+def test_notes_that_others_wrote_are_found(tmp_path):
+    segment = b"Photoshop 3.0\x008BIM\x04\x0a\0\0\0\0\0\x0201" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(IPTC)) + IPTC + bytes(len(IPTC) % 2)
+    extra = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
+    _, rest = read_picture(saved(tmp_path/"a.jpg", Image.fromarray(RGB), xmp=XMP.replace(b'="1"', b'="6"'), comment="trouvée à Nice", extra=extra))
+    assert (rest.xmp, rest.iptc, rest.text) == (XMP, IPTC, (("Comment", "trouvée à Nice"),)) # and it lies no more on its side
+    tags = {700: XMP, 33723: IPTC, 0x8298: "CC0"}
+    _, rest = read_picture(saved(tmp_path/"a.tif", Image.fromarray(RGB), tiffinfo=tags))
+    assert (rest.xmp, rest.iptc, read_tags(io.BytesIO(rest.exif[6:]))) == (XMP, IPTC, {0x8298: "CC0"})
+    data = saved(tmp_path/"b.tif", Image.fromarray(RGB), tiffinfo={33723: IPTC.ljust(20, b"\0")}).read_bytes()
+    (tmp_path/"b.tif").write_bytes(data.replace(struct.pack("<HHI", 33723, 7, 20), struct.pack("<HHI", 33723, 4, 5)))   # as Photoshop says it
+    assert read_picture(tmp_path/"b.tif")[1].iptc == IPTC.ljust(20, b"\0")
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Title", "Dahlia")
+    info.add_text("Story", "long "*100, zip=True)
+    info.add_itxt("Motif", "睡蓮", lang="ja", zip=True)
+    _, rest = read_picture(saved(tmp_path/"a.png", Image.fromarray(RGB), pnginfo=info))
+    assert rest.text == (("Title", "Dahlia"), ("Story", "long "*100), ("Motif", "睡蓮"))
+    behind = (tmp_path/"a.png").read_bytes()[:-12] + chunk(b"tEXt", b"Late\0behind the pixels") + chunk(b"IEND", b"")
+    (tmp_path/"b.png").write_bytes(behind)
+    assert read_picture(tmp_path/"b.png")[1].text[-1] == ("Late", "behind the pixels")
+
+def test_a_note_too_long_for_a_jpeg_is_left_out_with_a_word(tmp_path):
+    long = PictureRest(xmp=b"<x>" + bytes(70_000), iptc=IPTC, dpi=(72.0, 72.0))
+    with pytest.warns(UserWarning, match="a.jpg: JPEG has no room for its xmp: left out"): write_picture(tmp_path/"a.jpg", RGB, long)
+    assert read_picture(tmp_path/"a.jpg")[1].iptc == IPTC
+    write_picture(tmp_path/"a.png", RGB, long)
+    assert read_picture(tmp_path/"a.png")[1].xmp == long.xmp
+
+def test_damaged_notes_cost_themselves_and_a_word(tmp_path):
+    data = saved(tmp_path/"a.png", Image.fromarray(RGB)).read_bytes()
+    for kind, body, what in ((b"zTXt", b"Title\0\0nonsense", "text"), (b"iTXt", b"Title\0\0\0", "text"), (b"iCCP", b"icc\0\0nonsense", "colour profile"),
+                             (b"eXIf", b"nonsense", "EXIF block"), (b"iTXt", b"Title\0\0\0\0\0\xff\xfe", "text")):
+        (tmp_path/"a.png").write_bytes(with_chunk(data, kind, body))
+        with pytest.warns(UserWarning, match=f"a.png: its {what} is damaged"): pixels, rest = read_picture(tmp_path/"a.png")
+        np.testing.assert_array_equal(pixels, RGB)
+        assert rest == PictureRest()
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg", "png", "webp", "avif", "bmp"])
+def test_row_34_no_resolution_is_invented(tmp_path, suffix):
+    saved(tmp_path/f"a.{suffix}", Image.fromarray(RGB), exif=ARTIST.tobytes(), **(dict(dpi=(0, 0)) if suffix == "bmp" else {}))
+    pixels, rest = read_picture(tmp_path/f"a.{suffix}")
+    assert rest.dpi is None
+    write_picture(tmp_path/f"b.{suffix}", pixels, rest.enlarged(4))
+    assert read_picture(tmp_path/f"b.{suffix}")[1].dpi is None
+    if suffix == "tif":
+        with Image.open(tmp_path/"b.tif") as image: assert not {282, 283, 296} & set(image.tag_v2)
+
+def test_resolution_in_centimetres_and_without_a_unit(tmp_path):
+    assert read_picture(saved(tmp_path/"a.tif", Image.fromarray(RGB), tiffinfo={282: 100.0, 283: 50.0, 296: 3}))[1].dpi == (254, 127)
+    assert read_picture(saved(tmp_path/"b.tif", Image.fromarray(RGB), tiffinfo={282: 1.0, 283: 1.0, 296: 1}))[1].dpi is None
+
+
+# Grey
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.jpg", "a.avif"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "I;16"])
+def test_row_30_grey_stays_grey(tmp_path, name, mode):
+    suffix = name[2:]
+    if mode in ("LA", "I;16") and suffix in ("jpg", "avif") or mode == "1" and suffix in ("jpg", "avif"): pytest.skip("no such file")
+    made = {"1": lambda: grey().convert("1"), "L": grey, "LA": lambda: Image.merge("LA", [grey(), Image.fromarray(ALPHA)]), "I;16": lambda: Image.fromarray(DEEP[..., 0])}[mode]()
+    pixels, rest = read_picture(saved(tmp_path/name, made, **(dict(subsampling="4:0:0") if suffix == "avif" else {})))
+    assert rest.grey and pixels.shape == (HEIGHT, WIDTH, 3) and (pixels == pixels[..., :1]).all()
+    tinted = pixels.copy()
+    tinted[..., 0] -= np.minimum(tinted[..., 0], 1)
+    write_picture(tmp_path/f"b{name}", tinted, rest, quality=100)   # as a net tints
+    kind = dict(png="pngload", tif="tiffload", jpg="jpegload", avif="heifload")[suffix]
+    image = getattr(pyvips.Image, kind)(str(tmp_path/f"b{name}"))
+    assert (suffix == "avif" or image.interpretation in ("b-w", "grey16")) and image.format == ("ushort" if mode == "I;16" else "uchar")
+    again, found = read_picture(tmp_path/f"b{name}")
+    assert found.grey and (again == again[..., :1]).all() and np.abs(again.astype(int) - pixels).max() <= (2 if suffix in ("jpg", "avif") else 0)
+
+def test_a_palette_of_greys_is_grey(tmp_path):
+    for name in ("a.gif", "a.png"): assert read_picture(saved(tmp_path/name, grey().convert("P") if name == "a.gif" else grey().quantize(32)))[1].grey
+    assert not read_picture(saved(tmp_path/"b.gif", palette()))[1].grey
+
+def test_premultiplied_opacity_is_undone(tmp_path):
+    alpha = np.clip(ALPHA, 40, 255)
+    levels = np.dstack([(RGB*(alpha[..., None]/255)).round().astype(np.uint8), alpha])
+    pyvips.Image.new_from_array(levels, interpretation="srgb").tiffsave(str(tmp_path/"a.tif"))
+    data = (tmp_path/"a.tif").read_bytes()
+    entry = data.rindex(struct.pack("<HHI", 338, 3, 1))
+    (tmp_path/"b.tif").write_bytes(data[:entry+8] + struct.pack("<H", 1) + data[entry+10:])
+    pixels, rest = read_picture(tmp_path/"b.tif")
+    assert np.abs(pixels.astype(int) - RGB).max() <= 4
+    np.testing.assert_array_equal(rest.alpha, alpha)
+
+class Enlarged:
+    "A stand-in for the engine: every pixel four times four."
+    scale = 4
+    def __call__(self, pixels, **_): return pixels.repeat(4, 0).repeat(4, 1)
+
+def test_row_32_transparent_edges_are_clean(tmp_path):
+    from paintsr_nb.upscaling.folder import upscale_file
+    round_mask = np.where(np.hypot(x - 20, y - 12) < 10, 255, 0).astype(np.uint8)
+    for suffix in ("png", "tif", "webp"):
+        write_picture(tmp_path/f"a.{suffix}", np.where(round_mask[..., None] > 0, RGB, 0).astype(np.uint8), PictureRest(alpha=round_mask), quality=100)
+        upscale_file(tmp_path/f"a.{suffix}", tmp_path/f"b.{suffix}", Enlarged())
+        pixels, rest = read_picture(tmp_path/f"b.{suffix}")
+        seen = rest.alpha > 0
+        assert rest.alpha[0, 0] == 0 and rest.alpha[48, 80] == 255 and len(np.unique(rest.alpha)) > 9   # it fades, and not in blocks
+        assert pixels[seen].max(1).min() > 60   # no black from outside creeps in
+
+
+# Colours
+
+def lab_of(pixels, icc):
+    image = pyvips.Image.new_from_array(pixels).copy(interpretation="rgb16" if pixels.dtype == np.uint16 else "srgb")
+    image.set_type(pyvips.GValue.blob_type, "icc-profile-data", icc)
+    return image.icc_import(pcs="lab", intent="relative", embedded=True).numpy()
+
+WIDE = {"Display P3": P3, "Adobe RGB": rgb_profile(ADOBE, 2.19921875), "linear": make_profile([(0.64, 0.33), (0.30, 0.60), (0.15, 0.06), (0.3127, 0.3290)], 1.0)}
+
+@pytest.mark.parametrize("space", WIDE)
+@pytest.mark.parametrize("suffix, bound", [("png", 0), ("tif", 0), ("webp", 6), ("jpg", 5), ("avif", 5)])
+def test_row_28_wide_gamut_goes_round_unchanged(tmp_path, space, suffix, bound):
+    from paintsr_nb.upscaling.folder import upscale_file
+    icc = WIDE[space]
+    Image.fromarray(RGB).save(tmp_path/"a.png", icc_profile=icc)
+    upscale_file(tmp_path/"a.png", tmp_path/f"b.{suffix}", Enlarged())
+    pixels, rest = read_picture(tmp_path/f"b.{suffix}")
+    assert rest.icc == icc
+    apart = np.linalg.norm(lab_of(pixels, icc) - lab_of(RGB.repeat(4, 0).repeat(4, 1), icc), axis=-1)
+    assert apart.mean() <= bound*0.4 and np.percentile(apart, 99) <= bound
+    with Image.open(tmp_path/f"b.{suffix}") as image: assert image.info["icc_profile"] == icc   # as other programs see it
+
+def test_row_28_sixteen_bit_wide_gamut_too(tmp_path):
+    for suffix in ("png", "tif"):
+        write_picture(tmp_path/f"a.{suffix}", DEEP, PictureRest(icc=P3))
+        pixels, rest = read_picture(tmp_path/f"a.{suffix}")
+        np.testing.assert_array_equal(pixels, DEEP)
+        assert rest.icc == P3
+
+def test_row_28_asked_for_srgb_is_near_in_srgb(tmp_path):
+    muted = RGB//4 + 96
+    for icc in WIDE.values():
+        pixels, rest = read_picture(saved(tmp_path/"a.png", Image.fromarray(muted), icc_profile=icc), srgb=True)
+        assert rest.icc == srgb_profile() and np.linalg.norm(lab_of(pixels, rest.icc) - lab_of(muted, icc), axis=-1).max() < 1.5
+
+def test_row_29_reading_and_writing_shift_no_colour(tmp_path):
+    flat = np.full((8, 8, 3), (200, 60, 30), np.uint8)
+    for suffix, slack in dict(png=0, tif=0, bmp=0, webp=0, jpg=2, avif=2).items():
+        for _ in range(3):
+            write_picture(tmp_path/f"a.{suffix}", flat, quality=100)
+            assert np.abs(read_picture(tmp_path/f"a.{suffix}")[0].astype(int) - (200, 60, 30)).max() <= slack
+
+def gamma_chunks(data, gamma=None, corners=None):
+    if corners: data = with_chunk(data, b"cHRM", b"".join(struct.pack(">I", round(100_000*value)) for pair in corners for value in pair))
+    if gamma: data = with_chunk(data, b"gAMA", struct.pack(">I", round(100_000*gamma)))
+    return data
+
+P3_CORNERS = (0.3127, 0.3290), (0.68, 0.32), (0.265, 0.69), (0.15, 0.06)
+SRGB_CORNERS = (0.3127, 0.3290), (0.64, 0.33), (0.30, 0.60), (0.15, 0.06)
+
+def test_gamma_and_primaries_of_a_png_are_honoured(tmp_path):
+    data = saved(tmp_path/"a.png", Image.fromarray(RGB)).read_bytes()
+    def read(changed, **options):
+        (tmp_path/"a.png").write_bytes(changed)
+        return read_picture(tmp_path/"a.png", **options)
+    assert read(gamma_chunks(data, 0.45455, SRGB_CORNERS))[1].icc is None   # what most files say
+    assert read(gamma_chunks(data, 0.45455, P3_CORNERS))[1].icc == P3
+    pixels, rest = read(gamma_chunks(data, 1.0))
+    np.testing.assert_array_equal(pixels, RGB)
+    assert rest.icc == WIDE["linear"]
+    light, _ = read(gamma_chunks(data, 1.0), srgb=True)
+    expected = 255*np.where(RGB/255 <= 0.0031308, 12.92*RGB/255, 1.055*(RGB/255)**(1/2.4) - 0.055)
+    assert np.abs(light - expected)[RGB > 12].max() < 2
+    assert read(with_chunk(gamma_chunks(data, 1.0), b"sRGB", b"\0"))[1].icc is None   # sRGB goes before gamma
+    assert read(with_chunk(data, b"cICP", bytes([12, 13, 0, 1])))[1].icc == P3
+    assert read(with_chunk(data, b"cICP", bytes([1, 13, 0, 1])))[1].icc is None
+    for chunks, match in ((with_chunk(data, b"cICP", bytes([9, 16, 0, 1])), "9/16 are not known"), (gamma_chunks(data, None, ((0.3, 0.3), (0, 0), (1, 0), (0, 1))), "four pairs")):
+        with pytest.warns(UserWarning, match=f"a.png: its colour profile is of no use .*{match}"): pixels, rest = read(chunks)
+        np.testing.assert_array_equal(pixels, RGB)
+        assert rest.icc is None
+    (tmp_path/"g.png").write_bytes(gamma_chunks(saved(tmp_path/"g.png", grey()).read_bytes(), 1.0))
+    icc = read_picture(tmp_path/"g.png")[1].icc
+    assert icc[16:20] == b"GRAY" and profile_shift(icc) > 60
+
+def test_the_code_points_of_an_avif_are_honoured(tmp_path):
+    data = saved(tmp_path/"a.avif", Image.fromarray(RGB)).read_bytes()
+    assert read_picture(tmp_path/"a.avif")[1].icc is None
+    at = data.index(b"colrnclx") + 8
+    (tmp_path/"a.avif").write_bytes(data[:at] + struct.pack(">HH", 12, 13) + data[at+4:])
+    assert read_picture(tmp_path/"a.avif")[1].icc == P3
+
+def test_an_avif_of_10_and_12_bits_is_read_in_16(tmp_path):
+    white = DEEP.copy()
+    white[:4] = 65535
+    for bits in (10, 12):
+        try: pyvips.Image.new_from_array(white, interpretation="rgb16").heifsave(str(tmp_path/"a.avif"), compression="av1", bitdepth=bits, lossless=True)
+        except pyvips.Error as error: pytest.skip(f"{error}")
+        pixels, _ = read_picture(tmp_path/"a.avif")
+        assert pixels.dtype == np.uint16 and (pixels[:4] == 65535).all() and np.abs(pixels.astype(int) - white).max() < 2*65536/2**bits
+
+def test_cmyk_goes_through_its_profile_and_says_when_it_has_none(tmp_path):
+    icc = bytes(pyvips.Operation.call("profile_load", "cmyk"))
+    inks = Image.fromarray(RGB).convert("CMYK")
+    for name in ("a.tif", "a.jpg"):
+        pixels, rest = read_picture(saved(tmp_path/name, inks, icc_profile=icc, **(dict(quality=100) if name == "a.jpg" else {})))
+        transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB"), "CMYK", "RGB", 1, 0x2000)
+        assert np.abs(pixels.astype(int) - np.asarray(ImageCms.applyTransform(inks, transform))).max() <= (2 if name == "a.tif" else 30)
+        assert rest.icc == srgb_profile() and np.abs(pixels.astype(int) - RGB).mean() > 15   # paper is no screen
+    pyvips.Image.new_from_array(np.asarray(inks).astype(np.uint16)*257, interpretation="cmyk").tiffsave(str(tmp_path/"b.tif"))
+    with pytest.warns(UserWarning, match="b.tif: its inks have no profile"): pixels, _ = read_picture(tmp_path/"b.tif")
+    np.testing.assert_array_equal(pixels, RGB.astype(np.uint16)*257)
+
+
+# Damage
+
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+def vips(pixels): return pyvips.Image.new_from_array(pixels, interpretation={1: "b-w", 2: "rgb16"}[pixels.itemsize] if pixels.ndim == 3 and pixels.itemsize == 2 else "srgb")
+
+WHOLE = {
+    "deep.png": lambda path: vips(NOISE.astype(np.uint16)*257).pngsave(path), "rgb.png": lambda path: vips(NOISE).pngsave(path),
+    "laced.png": lambda path: vips(NOISE).pngsave(path, interlace=True), "deep.tif": lambda path: vips(NOISE.astype(np.uint16)*257).tiffsave(path, compression="deflate", predictor="horizontal"),
+    "tiles.tif": lambda path: vips(NOISE).tiffsave(path, compression="deflate", tile=True, tile_width=16, tile_height=16),
+    "lzw.tif": lambda path: vips(NOISE).tiffsave(path, compression="lzw"), "g4.tif": lambda path: Image.fromarray(NOISE[..., 0]).convert("1").save(path, compression="group4"),
+    "g3.tif": lambda path: Image.fromarray(NOISE[..., 0]).convert("1").save(path, compression="group3"),
+    "jpeg.tif": lambda path: vips(NOISE).tiffsave(path, compression="jpeg"), "a.jpg": lambda path: Image.fromarray(NOISE).save(path),
+    "fine.jpg": lambda path: Image.fromarray(NOISE).save(path, progressive=True), "a.webp": lambda path: Image.fromarray(NOISE).save(path, lossless=True),
+    "a.avif": lambda path: Image.fromarray(NOISE).save(path), "a.gif": lambda path: Image.fromarray(NOISE).save(path),
+}
+BOUND = {"deep.png", "rgb.png", "laced.png", "deep.tif", "tiles.tif", "lzw.tif", "g4.tif", "g3.tif", "a.avif"} # formats that notice a hole in the middle
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_damage_is_never_a_picture(tmp_path, name, capfd):
+    path = tmp_path/name
+    WHOLE[name](str(path))
+    data = path.read_bytes()
+    whole = read_picture(path)[0]
+    middle = data.index(b"IDAT") + 400 if name.endswith("png") else len(data)//2
+    holes = dict(half=data[:len(data)//2], nearly=data[:len(data)*9//10], zeroed=data[:middle] + bytes(300) + data[middle+300:])
+    if name.endswith("png"): holes["checksum"] = data[:-16] + bytes([data[-16] ^ 1]) + data[-15:]
+    for what, damaged in holes.items():
+        if what == "zeroed" and name not in BOUND: continue
+        path.write_bytes(damaged)
+        with pytest.raises(PictureError, match=f"{name} is broken") as caught: read_picture(path)
+        assert str(caught.value).count(name) == 1 and "\n" not in str(caught.value)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_picture(path)[0], whole)
+    assert capfd.readouterr() == ("", "")
+
+def test_nothing_is_left_over_from_another_file(tmp_path, capfd):
+    for name in WHOLE:
+        WHOLE[name](str(tmp_path/name))
+        (tmp_path/name).write_bytes((tmp_path/name).read_bytes()[:-200])
+    def said(name):
+        with pytest.raises(PictureError) as caught: read_picture(tmp_path/name)
+        return str(caught.value).split("(", 1)[1]
+    alone = {name: said(name) for name in WHOLE}
+    for first in WHOLE:
+        for second in WHOLE:
+            assert said(first) == alone[first] and said(second) == alone[second]
+    assert capfd.readouterr() == ("", "")
+
+def test_damage_in_threads_has_each_its_own_words(tmp_path):
+    for name in ("a.jpg", "g4.tif", "rgb.png"):
+        WHOLE[name](str(tmp_path/name))
+        (tmp_path/name).write_bytes((tmp_path/name).read_bytes()[:-300])
+    said = {name: set() for name in ("a.jpg", "g4.tif", "rgb.png")}
+    def work(name):
+        for _ in range(30):
+            try: read_picture(tmp_path/name)
+            except PictureError as error: said[name].add(str(error))
+    threads = [threading.Thread(target=work, args=(name,)) for name in said]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert all(len(words) == 1 for words in said.values())
+
+def test_a_kind_that_is_not_read_here_is_named(tmp_path):
+    (tmp_path/"a.heic").write_bytes(bytes.fromhex("0000001c") + b"ftypheic" + bytes(200))
+    with pytest.raises(PictureError, match="a.heic is a HEIC picture, which is not read here: save it as PNG or AVIF"): read_picture(tmp_path/"a.heic")
+    Image.fromarray(RGB).save(tmp_path/"a.tif", compression="zstd")
+    with pytest.raises(PictureError, match="a.tif is packed in a way that is not known here .ZSTD"): read_picture(tmp_path/"a.tif")
+
+def test_row_35_a_jpeg_may_be_progressive_and_subsampled(tmp_path):
+    write_picture(tmp_path/"a.jpg", NOISE)
+    write_picture(tmp_path/"b.jpg", NOISE, progressive=True)
+    write_picture(tmp_path/"c.jpg", NOISE, subsample=True)
+    write_picture(tmp_path/"a.avif", NOISE)
+    write_picture(tmp_path/"c.avif", NOISE, subsample=True)
+    seen = [pyvips.Image.jpegload(str(tmp_path/f"{name}.jpg")) for name in "abc"]
+    assert [image.get_typeof("interlaced") > 0 for image in seen] == [False, True, False]
+    assert [image.get("jpeg-chroma-subsample") for image in seen] == ["4:4:4", "4:4:4", "4:2:0"]
+    for suffix in ("jpg", "avif"): assert (tmp_path/f"c.{suffix}").stat().st_size < 0.9*(tmp_path/f"a.{suffix}").stat().st_size
 
 
 # Whole levels
