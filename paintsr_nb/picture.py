@@ -6,8 +6,8 @@
 __all__ = ['MAX_BYTES', 'round_half_up', 'to_uint8', 'read_picture', 'read_rgb8', 'picture_size', 'check_writable',
            'write_picture']
 
-# %% ../nbs/01_picture.ipynb #ec0b2412
-import io, logging, re, struct, threading, warnings
+# %% ../nbs/01_picture.ipynb #f2338747
+import io, logging, os, re, struct, threading, warnings
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from .core import PictureError, atomic_path
 from .notes import (KEEPS, PictureRest, check_strips, fitting, options_for, png_with_notes, read_notes,
                               tiff_with_notes)
-from .profiles import check_profile, coded_profile, lab_to_srgb, make_profile, profile_shift, srgb_profile, to_srgb
+from .profiles import (check_profile, coded_profile, lab_to_srgb, levels_of, make_profile, profile_shift, rows_of,
+                                 srgb_profile, to_srgb)
 
 pyvips.cache_set_max(0) # libvips would hold on to the last hundred files
 logging.getLogger("pyvips").addHandler(logging.NullHandler()) # what it mumbles is for whoever asks, not for the error stream
@@ -111,7 +112,7 @@ def _image(source, notes, path, max_bytes=float("inf")):
     if in_memory and notes["kind"] == "TIFF": check_strips(source, notes, 2*image.width*image.height*image.bands*8)
     return image
 
-# %% ../nbs/01_picture.ipynb #8c98b45c
+# %% ../nbs/01_picture.ipynb #3ad2bd29
 def _levels(image, notes, path):
     "Colours (H,W,1, 3 or 4) and opacity (H,W) or `None`, uint8 or uint16."
     if image.interpretation == "labs": image = image.colourspace("rgb16")
@@ -119,7 +120,7 @@ def _levels(image, notes, path):
     if channels is None or depth not in ("uchar", "ushort"):
         raise PictureError(f"{path} holds {image.bands} channels of {depth} ({image.interpretation}): "
                            "save it as grey or RGB with 8 or 16 bits a channel")
-    levels = image.numpy().reshape(image.height, image.width, -1)
+    levels = levels_of(image)
     if notes["kind"] == "AVIF" and depth == "ushort": # 10 or 12 bits stand at the upper end of 16
         top = 65536 - (65536 >> image.get("bits-per-sample"))
         levels = ((levels.astype(np.uint32)*65535 + top//2)//top).astype(np.uint16)
@@ -261,7 +262,9 @@ def _stored(pixels, rest, kind):
         rest = replace(rest, icc=None)
     return levels if rest.alpha is None else np.dstack([levels, rest.alpha]), rest
 
-# %% ../nbs/01_picture.ipynb #7b72f6ff
+# %% ../nbs/01_picture.ipynb #0f4fb5c1
+_encoding_in = {}
+
 def _encode(path, kind, levels, rest, quality, progressive, subsample):
     shape, channels = levels.shape[:2], levels.shape[2]
     if kind not in ("PNG", "TIFF"):
@@ -271,6 +274,8 @@ def _encode(path, kind, levels, rest, quality, progressive, subsample):
                    AVIF=dict(quality=quality, subsampling="4:0:0" if channels < 3 else colour))
         return Image.fromarray(levels.squeeze(2) if channels == 1 else levels).save(
             path, format=kind, **own.get(kind, {}), **options_for(rest, kind, shape))
+    if _encoding_in.setdefault("process", os.getpid()) != os.getpid(): # the threads of libvips stayed in the other process
+        raise RuntimeError("libvips cannot write in a process that was forked from one where it wrote: start processes by 'spawn'")
     space = ("b-w", "grey16") if channels < 3 else ("srgb", "rgb16")
     image = pyvips.Image.new_from_array(np.ascontiguousarray(levels), interpretation=space[levels.itemsize - 1])
     if kind == "PNG": return path.write_bytes(png_with_notes(image.pngsave_buffer(compression=4, filter="all", keep="none"), rest, shape))
@@ -300,7 +305,7 @@ def write_picture(
         except pyvips.Error as error: raise PictureError(f"{path} could not be written: see whether the disk is full") from error
         _check_written(temporary, path, (kind, (width, height), pixels.dtype))
 
-# %% ../nbs/01_picture.ipynb #409b8930
+# %% ../nbs/01_picture.ipynb #cc01e4b5
 def _check_pixels(pixels, alpha, quality):
     if pixels.dtype not in (np.uint8, np.uint16) or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, expected (H,W,3) uint8 or uint16: "
@@ -315,7 +320,7 @@ def _check_written(temporary, path, expected):
         with _decoder(temporary), open(temporary, "rb") as file:
             notes = read_notes(file)
             image = _image(temporary, notes, path)
-            image.avg()   # decodes it all, a few rows at a time
+            for _ in rows_of(image): pass   # decodes it all
             found = notes["kind"], (image.width, image.height), np.dtype(dict(uchar=np.uint8, ushort=np.uint16)[image.format])
     except PictureError as error: raise PictureError(f"{path} was not written whole: see whether the disk is full") from error
     if found != expected: raise PictureError(f"{path} was written as {found}, expected {expected}: see whether the disk is full")

@@ -899,6 +899,24 @@ def test_row_35_a_jpeg_may_be_progressive_and_subsampled(tmp_path):
     for suffix in ("jpg", "avif"): assert (tmp_path/f"c.{suffix}").stat().st_size < 0.9*(tmp_path/f"a.{suffix}").stat().st_size
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_reads_and_does_not_hang(tmp_path):
+    write_picture(tmp_path/"a.png", NOISE, PictureRest(icc=P3))
+    write_picture(tmp_path/"a.tif", NOISE)
+    script = """import os, signal, sys
+from paintsr_nb.picture import read_rgb8, write_picture
+pixels = [read_rgb8(path) for path in sys.argv[1:]]
+write_picture(sys.argv[1] + ".tif", pixels[0])
+if not os.fork():
+    signal.alarm(20)   # ends a child that hangs
+    for path, known in zip(sys.argv[1:], pixels): assert (read_rgb8(path) == known).all()
+    try: write_picture(sys.argv[1] + ".png", pixels[0])
+    except RuntimeError as error: os._exit(7 if "spawn" in str(error) else 1)
+print(os.waitstatus_to_exitcode(os.wait()[1]))"""
+    done = subprocess.run([sys.executable, "-c", script, tmp_path/"a.png", tmp_path/"a.tif"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "7\n"
+
+
 # Whole levels
 
 def test_levels_are_clamped_then_rounded_half_up():
