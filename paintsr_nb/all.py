@@ -7,6 +7,8 @@ __all__ = []
 
 # %% ../nbs/91_all.ipynb #5e7da787
 from .core import *
+from .profiles import *
+from .notes import *
 from .picture import *
 from .resize import *
 from .metrics import *

@@ -55,7 +55,7 @@ def result_name(
     return f"{stem}_x4.png"
 
 # %% ../nbs/00_core.ipynb #e0bf89d9
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp")
 
 def list_pictures(
     folder:str|Path, # Folder to look into
