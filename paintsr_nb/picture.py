@@ -65,7 +65,8 @@ def _decoder(path):
 def _unknown(path):
     with open(path, "rb") as file: head = file.read(12)
     if head[4:11] in (b"ftyphei", b"ftyphev"): return f"{path} is a HEIC picture, which is not read here: save it as PNG or AVIF"
-    if re.match(rb"\xff\xd8\xff|GIF8|RIFF....WEBP|....ftypavi[fs]", head, re.DOTALL): return _broken(path, ValueError("its header is damaged"))
+    if re.match(rb"\xff\xd8\xff|GIF8|RIFF....WEBP|....ftypavi[fs]", head, re.DOTALL):
+        return _broken(path, ValueError("its header is damaged"))
     return f"{path} is no picture we know, expected {', '.join([*KEEPS, 'GIF'])}: see what it holds, or leave it out"
 
 def _broken(path, error):
@@ -228,7 +229,8 @@ def picture_size(
         return notes["size"] if notes["orientation"] > 4 else notes["size"][::-1]
 
 # %% ../nbs/01_picture.ipynb #34a320c2
-_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".avif": "AVIF", ".bmp": "BMP"}
+_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
+            ".webp": "WEBP", ".avif": "AVIF", ".bmp": "BMP"}
 _MAX_SIDE = dict(JPEG=65_500, WEBP=16_383, AVIF=16_384) # of libjpeg, a little below the format's 65,535; of the format; of its readers
 _CLASSIC_TIFF = 4_000_000_000 # bytes; a longer TIFF becomes a BigTIFF
 
