@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['learner_state', 'load_learner_state', 'HistoryCallback', 'CheckpointCallback', 'validation_scores', 'bicubic',
-           'BestCallback']
+           'BestCallback', 'StageBarCallback']
 
 # %% ../../nbs/training/35_checkpoint.ipynb #9d36e28a
 import copy, time
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ..core import quiet_imports
+from ..core import progress, quiet_imports
 from ..nets.tensors import to_pictures, to_tensor
 from ..nets.weights import save_model
 from ..resize import enlarge
@@ -225,3 +225,27 @@ class BestCallback(SRCallback):
 
     def load_state_dict(self, state):
         self.value, self.best_weights, self.best_step, self.kept = state["value"], state["weights"], state["step"], state["kept"]
+
+# %% ../../nbs/training/35_checkpoint.ipynb #f6cf3ff5
+class StageBarCallback(SRCallback):
+    "A bar over the steps of a stage, with the loss and the last scores beside it."
+    order = CheckpointCallback.order + 1
+    def __init__(self,
+        what:str, # Words before the bar
+    ): self.what, self.scores = what, {}
+
+    def before_fit(self):
+        self.bar = progress(total=self.learn.position.n_iters, what=self.what, unit="step")
+        self.bar.update(self.learn.position.steps)
+
+    def after_batch(self):
+        if not self.learn.training: return
+        steps = self.learn.position.steps
+        self.bar.update(steps - self.bar.n)
+        if steps % 10 == 0: self.bar.set_postfix(loss=f"{float(self.learn.smooth_loss):.4f}", **self.scores, refresh=False)
+
+    def after_epoch(self):
+        last = self.learn.history.rows[-1]
+        self.scores = {name: f"{last[name]:.4g}" for name in SCORES if name in last}
+
+    def after_fit(self): self.bar.close()
