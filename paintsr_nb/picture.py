@@ -44,7 +44,7 @@ def to_uint8(
     if not np.isfinite(values).all(): raise ValueError("values hold NaN or infinity, expected 0 to 1: look for the step that made them")
     return round_half_up(values*values.dtype.type(255), np.uint8)
 
-# %% ../nbs/01_picture.ipynb #bfb063f2
+# %% ../nbs/01_picture.ipynb #3f706245
 _lock = threading.Lock()
 _AGAIN = "fetch or save it again, or leave it out"
 
@@ -94,7 +94,7 @@ def _check_size(path, width, height, bytes_per_pixel, max_bytes):
         raise PictureError(f"{path} is {width}x{height} and takes {size:,} bytes when it is decoded, allowed are {max_bytes:,}: "
                            "if it is meant to be so large, pass a larger `max_bytes`")
 
-# %% ../nbs/01_picture.ipynb #1d138da8
+# %% ../nbs/01_picture.ipynb #1dd19df0
 _LOADERS = dict(PNG="pngload", JPEG="jpegload", TIFF="tiffload", WEBP="webpload", AVIF="heifload", GIF="gifload")
 _CHANNELS = {"b-w": 1, "grey16": 1, "srgb": 3, "rgb": 3, "rgb16": 3, "cmyk": 4}
 
@@ -110,6 +110,8 @@ def _image(source, notes, path, max_bytes=float("inf")):
     loader = _LOADERS[notes["kind"]] + ("_buffer" if in_memory else "")
     image = pyvips.Operation.call(loader, source if in_memory else str(source), access="sequential", fail_on="warning")
     _check_size(path, image.width, image.height, max(image.bands, 3)*(1 if image.format == "uchar" else 2), max_bytes)
+    if in_memory and len(source) < notes.get("least", 0):
+        raise ValueError(f"{len(source):,} bytes cannot hold {image.width}x{image.height} pixels")
     if in_memory and notes["kind"] == "TIFF": check_strips(source, notes, 2*image.width*image.height*image.bands*8)
     return image
 
@@ -228,7 +230,7 @@ def picture_size(
         if min(notes["size"]) < 1: raise ValueError("it says that it has no pixel")
         return notes["size"] if notes["orientation"] > 4 else notes["size"][::-1]
 
-# %% ../nbs/01_picture.ipynb #34a320c2
+# %% ../nbs/01_picture.ipynb #c16821ec
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF",
             ".webp": "WEBP", ".avif": "AVIF", ".bmp": "BMP"}
 _MAX_SIDE = dict(JPEG=65_500, WEBP=16_383, AVIF=16_384) # of libjpeg, a little below the format's 65,535; of the format; of its readers

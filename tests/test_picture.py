@@ -406,6 +406,12 @@ def test_row_20_a_bomb_is_refused_before_it_is_decoded(tmp_path, name):
     assert name in message and "bytes when it is decoded, allowed are 2,000,000,000" in message and done.stderr == ""
     assert int(grown) < 50_000 # kB
 
+def test_row_20_a_png_too_short_for_its_pixels_is_not_decoded(tmp_path):
+    (tmp_path/"a.png").write_bytes(png_bomb(16_000_000, 20, 8, 2))
+    with pytest.raises(PictureError, match="a.png is broken .* bytes cannot hold 16000000x20 pixels"): read_picture(tmp_path/"a.png")
+    write_picture(tmp_path/"b.png", np.zeros((3000, 3000, 3), np.uint8))   # as small as deflate makes it
+    assert read_rgb8(tmp_path/"b.png").max() == 0
+
 def test_threads_read_side_by_side_and_the_switches_come_back(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
