@@ -115,7 +115,7 @@ def test_every_extra_that_the_package_can_ask_for_is_known():
     asked = {name for module in (ROOT/"paintsr_nb").rglob("*.py")
              for name in re.findall(r"paintsr_nb\[(\w+)\]", module.read_text(encoding="utf-8"))}
     known = re.search(r"^NEEDS = dict\((.*)\)", (ROOT/"tools"/"badges.py").read_text(encoding="utf-8"), re.M)[1]
-    assert asked - {"dev", "deep"} == set(re.findall(r"(\w+)=", known))   # dev makes the samples, deep is asked for by a file of 16 bits
+    assert asked - {"dev"} == set(re.findall(r"(\w+)=", known))   # dev makes the samples
 
 
 @pytest.fixture
