@@ -15,8 +15,10 @@ from .metrics import *
 from .figures import *
 from .samples import *
 from .painter import *
+from .data.hashes import *
 from .data.sources import *
 from .data.pairs import *
+from .data.audit import *
 from .data.store import *
 from .data.patches import *
 from .nets.tensors import *

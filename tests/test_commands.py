@@ -57,7 +57,7 @@ def model(tmp_path_factory):
 def painting(): return np.ascontiguousarray(samples("cat")[0].high[1000:1128, 1000:1096])
 
 
-@pytest.mark.parametrize("name", ["prepare", "train", "upscale", "score", "submit", "check", "demo"])
+@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "score", "submit", "check", "demo"])
 def test_help(name): assert f"usage: paintsr_{name}" in run(f"paintsr_{name}", "--help").stdout
 
 
@@ -67,12 +67,26 @@ def test_what_is_missing_is_named(name): assert "required" in run(f"paintsr_{nam
 
 def test_prepare_twice(tmp_path, painting):
     write_picture(tmp_path/"high"/"boat.png", painting)
-    write_picture(tmp_path/"high"/"tree.png", painting[::-1].copy())
+    write_picture(tmp_path/"high"/"tree.png", samples("dahlia")[0].high[1000:1128, 1000:1096])
     first = run("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store")
     assert "2 pictures" in first.stdout and "100% 2/2" in first.stderr
     assert "nothing to do" in here("paintsr_prepare", "--high", tmp_path/"high", "--out", tmp_path/"store").stdout
     low = np.load(tmp_path/"store"/"low"/"boat.npy")
     assert np.array_equal(low, shrink(painting))
+
+
+def test_audit_prints_findings_alone(tmp_path):
+    for name, sample in zip(("0001", "0002", "0003"), samples(["cat", "dahlia", "pagoda"])):
+        write_picture(tmp_path/f"raw/2400px/image_2400px_{name}.png", sample.high[:640, :512])
+        write_picture(tmp_path/f"raw/600px/image_600px_{name}.png", sample.low[:160, :128])
+    assert run("paintsr_audit", tmp_path/"raw").stdout == ""
+    here("paintsr_prepare", tmp_path/"raw", "--out", tmp_path/"store")
+    assert here("paintsr_audit", tmp_path/"store").stdout == "", "a store is audited too"
+    moved = tmp_path/"raw/600px/image_600px_0002.png"
+    write_picture(moved, np.roll(read_rgb8(moved), 1, axis=0))
+    told = here("paintsr_audit", tmp_path/"raw", "--out", tmp_path/"report", code=1).stdout
+    assert told.startswith(f"error: 0002: shift: {moved}: lies +1.0") and len(told.splitlines()) == 1
+    assert "image_600px_0002.png" in (tmp_path/"report/index.html").read_text() and (tmp_path/"report/findings.csv").is_file()
 
 
 def test_prepare_names_every_fault_before_it_writes(tmp_path, painting):

@@ -354,3 +354,52 @@ def test_real_benchmark_pairs(data):
     made, _ = find_pairs(high=data/"bench/Set5/HR", num_workers=1)
     for given, row in zip(pairs.itertuples(), made.itertuples()):
         assert np.array_equal(read_pair(given.low, given.high)[0], read_pair(row.low, row.high)[0]), given.id
+
+
+def spread(**counts): return pd.DataFrame([dict(id=f"{name}__{n}", high="x", group=f"{name}__{n}") for name, count in counts.items() for n in range(count)])
+
+
+def test_small_strata_are_on_both_sides():
+    split = split_pairs(spread(monet=80, hals=4, klee=2), valid=0.1)
+    sides = split.split.groupby(split.id.str.split("__").str[0]).agg(set)
+    assert all(found == {"train", "valid"} for found in sides) and (split.split == "valid").sum() == 9
+    few = split_pairs(spread(**{name: 4 for name in "abcdefghij"}), valid=0.1)
+    assert few[few.split == "valid"].id.str[0].nunique() == 4, "four pictures, from four painters"
+
+
+def test_the_split_is_decided_by_seed_and_names_alone():
+    pairs = spread(monet=30, hals=10)
+    once = split_pairs(pairs, seed=3)
+    mixed = split_pairs(pairs.sample(frac=1, random_state=1), seed=3).sort_index()
+    assert mixed.split.tolist() == once.split.tolist()
+    assert split_pairs(pairs, seed=4).split.tolist() != once.split.tolist()
+
+
+def test_a_group_found_on_both_sides_goes_to_train():
+    pairs = spread(monet=6).assign(group=["a", "a", "b", "c", "d", "e"])
+    known = dict(zip(pairs.id, ["train", "valid", "train", "train", "train", "train"]))
+    split = split_pairs(pairs, known=known)
+    assert split.split[:2].tolist() == ["train", "train"] and split.groupby("group").split.nunique().max() == 1
+
+
+def test_patches_alone_are_refused_with_the_reason(tmp_path):
+    fill(tmp_path, {f"boat_s{n:03}.png": png(40, 40, n) for n in range(1, 4)})
+    pairs, _ = find_pairs(high=tmp_path, num_workers=1)
+    assert set(pairs.group) == {"boat_s001"}
+    with pytest.raises(ValueError, match="all 3 pictures show parts of one painting .* split by patch"): split_pairs(pairs)
+    assert set(split_pairs(pairs, valid=0).split) == {"train"}
+
+
+@pytest.mark.shared
+def test_parts_of_one_painting_are_one_group(data, tmp_path):
+    files = sorted((data/"paintings/train").glob("*.jpg"))[::20]
+    for path in files: (tmp_path/path.name).write_bytes(path.read_bytes())
+    whole = Image.open(files[0]).convert("RGB")
+    w, h = whole.size
+    whole.crop((0, 0, w*2//3, h*2//3)).save(tmp_path/"left.jpg", quality=80)
+    whole.crop((w//3, h//3, w, h)).resize((w//2, h//2)).save(tmp_path/"right.png")
+    pairs, _ = find_pairs(high=tmp_path, num_workers=1)
+    groups = pairs.set_index("id").group
+    assert groups["left"] == groups["right"] == groups[files[0].stem] and groups.nunique() == len(files)
+    split = split_pairs(pairs, valid=0.3).set_index("id").split
+    assert split["left"] == split["right"] == split[files[0].stem]

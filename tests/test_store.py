@@ -55,7 +55,7 @@ def test_a_raw_tree_becomes_a_store(tmp_path):
         assert np.array_equal(store.high(name), noise(24, 24, n)) and np.array_equal(store.low(name), shrink(noise(24, 24, n)))
     assert np.array_equal(store.low("0010"), noise(6, 6, 9))
     assert isinstance(store.low("0010"), np.memmap) and not store.low("0010").flags.writeable
-    assert sorted(files(tmp_path/"store")) == ["high/0001.npy", "high/0002.npy", "high/0003.npy",
+    assert sorted(files(tmp_path/"store")) == ["fingerprints.json", "high/0001.npy", "high/0002.npy", "high/0003.npy",
                                                "low/0001.npy", "low/0002.npy", "low/0003.npy", "low/0010.npy", "manifest.json"]
     manifest = json.loads((tmp_path/"store/manifest.json").read_text())
     assert (manifest["seed"], manifest["valid"], manifest["scale"]) == (42, 0.1, 4)
@@ -124,7 +124,7 @@ def test_pictures_are_added_and_nobody_changes_sides(tmp_path):
     assert (len(second), len(report.written), len(second.ids("valid"))) == (40, 20, 4)
     assert set(first.ids("valid")) <= set(second.ids("valid")) and set(first.ids("train")) <= set(second.ids("train"))
     after = {name: time for name, (_, time) in files(tmp_path/"store").items()}
-    assert all(after[name] == time for name, time in times.items() if name != "manifest.json"), "old pictures are not touched"
+    assert all(after[name] == time for name, time in times.items() if name.endswith(".npy")), "old pictures are not touched"
 
 
 def test_seed_and_share_stay_those_of_the_store(tmp_path):
@@ -171,9 +171,58 @@ def test_absent_pictures_are_kept_unless_pruned(tmp_path):
 
 
 def test_equal_files_under_two_names(tmp_path):
-    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, copy=1), num_workers=1).store
-    assert len(set(store.table.hash)) == 1
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, copy=1, tree=2), num_workers=1).store
+    rows = store.table.set_index("id")
+    assert rows.hash["boat"] == rows.hash["copy"]
+    assert rows.group.tolist() == ["boat", "boat", "tree"] and rows.split["boat"] == rows.split["copy"], "one painting, one side"
     assert not prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).changed
+
+
+def test_a_copy_that_comes_later_joins_its_painting(tmp_path):
+    paint(tmp_path/"hr", height=96, width=96, **{f"p{n}": n for n in range(6)})
+    store = prepare(tmp_path/"store", high=tmp_path/"hr", valid=0.34, num_workers=1).store
+    valid = store.ids("valid")[0]
+    write_picture(tmp_path/"more/copy.png", noise(96, 96, int(valid[1:]))[:, ::-1])
+    rows = prepare(tmp_path/"store", high=tmp_path/"more", num_workers=1).store.table.set_index("id")
+    assert (rows.group["copy"], rows.split["copy"]) == (rows.group[valid], "valid")
+
+
+def test_a_store_of_an_earlier_version_goes_on(tmp_path):
+    "Its manifest has no RMSE, and there are no fingerprints; they are made again, also of pictures whose files are out of reach."
+    paint(tmp_path/"hr", height=96, width=96, boat=1, barn=2, tree=3)
+    before = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).store
+    manifest = json.loads((tmp_path/"store/manifest.json").read_text())
+    for row in manifest["pictures"]: del row["rmse"]
+    (tmp_path/"store/manifest.json").write_text(json.dumps(manifest))
+    (tmp_path/"store/fingerprints.json").unlink()
+    old = Store(tmp_path/"store")
+    assert content(old) == content(before) and old.verify(num_workers=1).empty
+    write_picture(tmp_path/"more/copy.png", noise(96, 96, 1))
+    report = prepare(tmp_path/"store", high=tmp_path/"more", num_workers=1)
+    assert report.written == ["copy"] and report.store.table.set_index("id").group["copy"] == "boat"
+    assert prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).written == []
+
+
+def test_what_made_the_low_pictures_is_said(tmp_path):
+    raw = raw_tree(tmp_path/"raw")
+    report = prepare(tmp_path/"store", raw, num_workers=1)
+    assert str(report).splitlines()[1].startswith("LR: given, all 3 as HR shrunk gives") and report.store.manifest["degradation"] == "given"
+    write_picture(raw/"TrainingSetPart1/600px/image_600px_0002.png", noise(6, 6, 77))
+    report = prepare(tmp_path/"store", raw, num_workers=1)
+    assert "1 of 3 pairs are not what HR shrunk gives: 0002 (" in str(report) and "see paintsr_audit" in str(report)
+    made = prepare(tmp_path/"made", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1)
+    assert "LR: made here, bicubic" in str(made) and made.store.manifest["degradation"].startswith("bicubic")
+
+
+def test_a_changed_file_is_noticed(tmp_path):
+    store = prepare(tmp_path/"store", high=paint(tmp_path/"hr", boat=1, barn=2), num_workers=1).store
+    assert store.verify(num_workers=1).empty
+    pixels = np.load(tmp_path/"store/high/boat.npy")
+    pixels[3, 4, 1] ^= 1
+    np.save(tmp_path/"store/high/boat.npy", pixels)
+    assert [Path(file).name for file in store.verify(num_workers=1).file] == ["boat.npy"]
+    paint(tmp_path/"hr", boat=9)
+    assert prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).written == ["boat"]
 
 
 def test_a_test_picture_gets_its_hr_later(tmp_path):
@@ -325,7 +374,7 @@ def test_killed_before_every_single_step(begin, tmp_path):
         after = prepare(out, high=tmp_path/"new", prune=True, num_workers=1).store
         assert content(after) == new and len(after.verify(1)) == 0
         named = {name for row in after.manifest["pictures"] for name in (row["low_file"], row["high_file"])}
-        assert set(files(out)) == {"manifest.json", *named}
+        assert set(files(out)) == {"manifest.json", "fingerprints.json", *named}
         if not killed: break
         step += 1
     assert step > 12 and seen == {"old" if old else "absent", "new"}
@@ -415,7 +464,7 @@ def test_killed_with_its_workers(tmp_path):
     with pytest.raises(FileNotFoundError): Store(tmp_path/"store")
     report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
     assert len(report.store) == 12 and len(report.store.verify(1)) == 0 and len(report.written) == 10, "two pictures were noted as done"
-    assert len(files(tmp_path/"store")) == 25
+    assert len(files(tmp_path/"store")) == 26
 
 
 def test_a_script_without_its_guard_is_told(tmp_path):

@@ -16,7 +16,8 @@ import pandas as pd
 from fastcore.basics import patch
 
 from ..core import ReportError, atomic_path, picture_id, run_parallel, write_json
-from .pairs import check_share, find_pairs, read_pair, split_pairs
+from .hashes import fingerprint
+from .pairs import check_share, find_pairs, group_pairs, read_pair, split_pairs
 
 # %% ../../nbs/data/13_store.ipynb #5147fa92
 _MANIFEST = "manifest.json"
@@ -33,7 +34,7 @@ def _read_manifest(path):
     return manifest
 
 # %% ../../nbs/data/13_store.ipynb #fae4867c
-_columns = ("id", "low", "high", "width", "height", "split", "group", "hash", "halved", "note",
+_columns = ("id", "low", "high", "width", "height", "split", "group", "hash", "halved", "note", "rmse",
             "low_file", "high_file", "low_hash", "high_hash")
 
 class Store:
@@ -194,6 +195,21 @@ def _note(out, *entries):
         journal.flush()
         os.fsync(journal.fileno())
 
+# %% ../../nbs/data/13_store.ipynb #b1500002
+_PRINTS = "fingerprints.json"
+
+def _read_prints(out):
+    "Fingerprints by hash of the files, as far as they are known."
+    try: return json.loads((out/_PRINTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError): return {}
+
+def _keep_prints(out, table):
+    "Write the fingerprints of a table, where they are others than before."
+    prints = dict(sorted(zip(table.hash, table.print)))
+    if prints == _read_prints(out): return
+    _note(out)                  # by its journal a new folder is known as a store in the making
+    write_json(out/_PRINTS, prints)
+
 # %% ../../nbs/data/13_store.ipynb #5a1de6a5
 @dataclass
 class _Past:
@@ -202,6 +218,12 @@ class _Past:
     rows:dict # Rows of the manifest by id
     finished:dict # Rows by id that a killed run has finished
     names:set # Files that no run needs any more, unless the next manifest names them
+    prints:dict # Fingerprint by hash of the files
+
+    def known(self):
+        "Rows of earlier runs with their fingerprints."
+        rows = [*self.rows.values(), *self.finished.values()]
+        return [dict(row, print=self.prints[row["hash"]]) for row in rows if row["hash"] in self.prints]
 
 def _look_back(out):
     "The past of a folder; an error where it holds other things than a store."
@@ -213,7 +235,7 @@ def _look_back(out):
     rows = {row["id"]: row for row in manifest["pictures"]}
     finished, names = _read_journal(out)
     names |= {row[name] for row in rows.values() for name in ("low_file", "high_file") if row[name]}
-    return _Past(manifest, rows, finished, names)
+    return _Past(manifest, rows, finished, names, _read_prints(out))
 
 # %% ../../nbs/data/13_store.ipynb #081fe0b5
 def _next_table(pairs, problems, past, prune, valid, seed, out):
@@ -222,10 +244,16 @@ def _next_table(pairs, problems, past, prune, valid, seed, out):
     kept = [row for name, row in past.rows.items() if name not in set(pairs.id) and (not prune or name in faulty)]
     lost = [dict(file=row["id"], problem="is to be kept, but its files are missing") for row in kept if not _is_there(out, row)]
     if lost: raise ReportError("the store is damaged: prepare with these in the input, or prune them", pd.DataFrame(lost))
-    table = pd.concat([pairs, pd.DataFrame(kept, columns=pairs.columns)]) if kept else pairs
+    kept = [dict(row, print=past.prints.get(row["hash"]) or _print_again(out, row)) for row in kept]
+    table = pd.concat([pairs, pd.DataFrame(kept, columns=pairs.columns)], ignore_index=True) if kept else pairs
+    table = table.assign(group=group_pairs(table))
     same = (valid, seed) == (past.manifest["valid"], past.manifest["seed"])
     known = {name: row["split"] for name, row in past.rows.items() if same and row["split"] != "test"}
     return split_pairs(table.sort_values("id"), valid, seed, known)
+
+def _print_again(out, row):
+    "The fingerprint of a picture of the store; stores of earlier versions have none."
+    return fingerprint(np.load(out/(row["high_file"] or row["low_file"]), mmap_mode="r"))
 
 # %% ../../nbs/data/13_store.ipynb #0bd24d06
 def _sort_out(
@@ -236,7 +264,8 @@ def _sort_out(
     "Divide the pictures into those that are there and those to be written."
     rows, tasks = [], []
     taken = {row["low_file"] for row in past.rows.values()}
-    for row in table.to_dict("records"):
+    for row in table.drop(columns="print").to_dict("records"):
+        if pd.isna(row["rmse"]): row["rmse"] = None
         earlier = (past.rows.get(row["id"]), past.finished.get(row["id"]))
         there = next((done for done in earlier if done and done["hash"] == row["hash"] and _is_there(out, done)), None)
         name = row["id"] if f"low/{row['id']}.npy" not in taken else f"{row['id']}~{row['hash'][:8]}"
@@ -290,6 +319,29 @@ def _alone(out):
         raise RuntimeError(f"another run is writing to {out}: wait for it, or choose another folder") from error
     finally: os.close(handle)
 
+# %% ../../nbs/data/13_store.ipynb #b1500005
+_AS_SHRUNK = 0.75 # levels RMSE; rounding in another order leaves 0.4, other filters make 1.0 and more
+
+def _what_made_low(table):
+    "A line on what made the LR of a store."
+    learnt = table[table.high_file != ""]
+    given = learnt[learnt.low != ""]
+    if not len(given): return f"LR: {'made here, ' + _DEGRADATION if len(learnt) else 'test pictures alone'}"
+    measured = given[given.rmse.notna()]
+    other = measured[measured.rmse > _AS_SHRUNK].sort_values("rmse", ascending=False)
+    if not len(measured): return "LR: given, and not compared with HR shrunk: prepare again from the same files"
+    if not len(other): return f"LR: given, all {len(measured)} as HR shrunk gives (RMSE {measured.rmse.max():.1f} levels at most)"
+    worst = ", ".join(f"{row.id} ({row.rmse:.1f})" for row in other[:3].itertuples()) + ", ..."*(len(other) > 3)
+    return f"LR: given, {len(other)} of {len(measured)} pairs are not what HR shrunk gives: {worst} levels RMSE, see paintsr_audit"
+
+_DEGRADATION = "bicubic to a quarter (Keys a=-0.5, antialiased, border clamped, rounded half up to uint8 after each pass)"
+
+def _how_made(rows):
+    "For the manifest: how the LR of its pairs came about."
+    made = [row["low"] == "" for row in rows if row["high_file"]]
+    if all(made): return _DEGRADATION
+    return "given" if not any(made) else f"given for {made.count(False)} of {len(made)} pairs, else {_DEGRADATION}"
+
 # %% ../../nbs/data/13_store.ipynb #c96efd30
 @dataclass(frozen=True, eq=False, repr=False)
 class Prepared:
@@ -307,7 +359,7 @@ class Prepared:
         if self.kept: told.append(f"{len(self.kept)} not in this input and kept (prune takes them out)")
         if len(self.skipped): told.append(f"{len(self.skipped)} faulty files left out")
         made = self._made()
-        return f"{self.store}; {', '.join(told)}" + bool(made)*f"; in all {', '.join(made)}"
+        return f"{self.store}; {', '.join(told)}" + bool(made)*f"; in all {', '.join(made)}" + f"\n{_what_made_low(self.store.table)}"
 
     def _made(self):
         "How many pictures of the store are not as their files were."
@@ -317,8 +369,6 @@ class Prepared:
         return [f"{count} {word}" for word, count in counts.items() if count]
 
 # %% ../../nbs/data/13_store.ipynb #5d85fe2a
-_DEGRADATION = "bicubic to a quarter (Keys a=-0.5, antialiased, border clamped, rounded half up to uint8 after each pass)"
-
 def prepare(
     out:str|Path, # Folder of the store; made where it is missing, added to where it is a store
     raw:str|Path|None=None, # The challenge's raw tree: folders, zips, or one zip; any part may be absent
@@ -336,17 +386,19 @@ def prepare(
     past = _look_back(out)
     valid, seed = (past.manifest[name] if given is None else given for name, given in (("valid", valid), ("seed", seed)))
     check_share(valid)                # now, not after an hour of decoding
-    pairs, problems = find_pairs(raw, low, high, halve, [*past.rows.values(), *past.finished.values()], num_workers)
+    pairs, problems = find_pairs(raw, low, high, halve, past.known(), num_workers)
     if len(problems) and not skip_bad:
         raise ReportError(f"{len(problems)} problems, nothing was written: mend them, or leave them out (skip_bad)", problems)
     if not len(pairs): raise ReportError("no picture that can be used, nothing was written", problems)
     out.mkdir(parents=True, exist_ok=True)
     with _alone(out):
         past = _look_back(out)        # another run may have ended meanwhile
-        rows, tasks = _sort_out(_next_table(pairs, problems, past, prune, valid, seed, out), past, out)
+        table = _next_table(pairs, problems, past, prune, valid, seed, out)
+        _keep_prints(out, table)
+        rows, tasks = _sort_out(table, past, out)
         rows += _write_all(out, tasks, num_workers)
         pictures = sorted(({name: row[name] for name in _columns} for row in rows), key=lambda row: row["id"])
-        manifest = dict(format=1, seed=seed, valid=valid, scale=4, degradation=_DEGRADATION,
+        manifest = dict(format=1, seed=seed, valid=valid, scale=4, degradation=_how_made(pictures),
                         pictures=pictures, skipped=problems.to_dict("records"))
         if manifest != past.manifest:
             _note(out, dict(names=sorted(past.names)))
