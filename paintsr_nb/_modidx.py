@@ -126,6 +126,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'paintsr_nb.data.audit._doubled': ('data/audit.html#_doubled', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._face': ('data/audit.html#_face', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._faded': ('data/audit.html#_faded', 'paintsr_nb/data/audit.py'),
+                                       'paintsr_nb.data.audit._few_colours': ('data/audit.html#_few_colours', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._file_faults': ('data/audit.html#_file_faults', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._finding': ('data/audit.html#_finding', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._is_moved': ('data/audit.html#_is_moved', 'paintsr_nb/data/audit.py'),

@@ -122,27 +122,31 @@ def _seams_along(grey):
 
 # %% ../../nbs/data/11_audit.ipynb #4f1c80a3
 def _read(source):
-    "Pixels of a file, also of one inside a zip or of a store's array; and the mode in which it was saved."
-    if Path(source).suffix == ".npy": return np.load(source, mmap_mode="r")[:], "RGB"
+    "Pixels of a file in sRGB, also of one inside a zip or of a store's array; and words for what they lose as 8-bit RGB."
+    if Path(source).suffix == ".npy": return np.load(source, mmap_mode="r")[:], []
     path = source
     try:
-        with real_file(source) as path: pixels, rest = read_picture(path)
+        with real_file(source) as path: pixels, rest = read_picture(path, srgb=True)
     except (ValueError, OSError) as error: raise PictureError(str(error).replace(str(path), str(source))) from error
-    mode = rest.mode if rest.alpha is None else f"{rest.mode} with transparency"
-    return (pixels if pixels.dtype == np.uint8 else round_half_up(pixels/np.float32(257))), mode
+    deep = pixels.dtype != np.uint8
+    if deep: pixels = round_half_up(pixels/np.float32(257))
+    found = dict(depth=deep, alpha=rest.alpha is not None, palette=not rest.grey and _few_colours(pixels))
+    return pixels, [word for word, is_so in found.items() if is_so]
 
-_LOST = {
-    "16": "its 16 bits become 8",
-    "transparency": "its transparency is dropped",
-    "CMYK": "printing colours become RGB",
-    "P": "it has 256 colours at most",
-}
+def _few_colours(pixels):
+    "Has a picture that shows something no more colours than a palette holds? A sample of the rows answers for nearly every one."
+    def count(part): return len(np.unique(part.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)))
+    return count(pixels[::max(len(pixels)//16, 1)]) <= 256 and _luma(pixels).std() >= BLANK and count(pixels) <= 256
 
-def _file_faults(pixels, mode, side):
+_LOST = dict(
+    depth="has 16 bits, which become 8",
+    alpha="has a transparency, which is dropped",
+    palette="has 256 colours at most",
+)
+
+def _file_faults(pixels, lost, side):
     "What is to say of one file: rows of level, kind, detail and number."
-    words = mode.replace(";", " ").split()
-    lost = next((what for word, what in _LOST.items() if word in words), "")
-    if lost: yield "warning", "depth" if "16" in words else "mode", f"is saved as {mode}: {lost}", np.nan
+    for word in lost: yield "warning", "depth" if word == "depth" else "mode", _LOST[word], np.nan
     if _luma(pixels).std() < BLANK: yield "warning", "blank", "shows nothing: leave it out", float(_luma(pixels).std())
     elif min(pixels.shape[:2]) >= 64 and (number := seams(pixels)) >= _SEAMS[side]:
         yield "warning", "jpeg", f"shows the seams of JPEG, {number:.1f} levels high: find a better copy", number
@@ -189,14 +193,14 @@ def _look_at(row):
     def note(file, faults):
         findings.extend(_finding(row["id"], file, *fault) for fault in faults)
     for side in (side for side in ("low", "high") if row[side]):
-        try: pixels, mode = _read(row[side])
+        try: pixels, lost = _read(row[side])
         except (PictureError, OSError) as error:
             detail = str(error).removeprefix(row[side]).lstrip(": ")
             note(row[side], [("error", "unreadable", detail)])
             continue
         if side == "high" and row["halved"]: pixels = halve_picture(pixels)
         pictures[side] = pixels
-        note(row[side], _file_faults(pixels, mode, side))
+        note(row[side], _file_faults(pixels, lost, side))
         facts[f"{side}_face"], facts[f"{side}_thumb"] = _face(pixels), _thumbnail(pixels)
     high = pictures.get("high")
     if high is not None and min(high.shape[:2]) >= _CROP and _luma(high).std() >= BLANK:
