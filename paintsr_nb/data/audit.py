@@ -18,7 +18,7 @@ from ..core import PictureError, atomic_path, picture_id, run_parallel
 from ..picture import read_picture, round_half_up
 from ..resize import shrink
 from .hashes import BLANK, find_alike, fingerprint
-from .pairs import halve_picture, low_rmse, match_pairs
+from .pairs import halve_picture, match_pairs
 from .sources import list_sources, real_file
 
 # %% ../../nbs/data/11_audit.ipynb #cd0644a6
@@ -32,7 +32,9 @@ def low_shift(
     here, there, found = _luma(low), _faded(_luma(shrunk)), np.zeros(2)
     for _ in range(3):
         back = shift(here, -found, order=3, mode="nearest")
-        found += phase_cross_correlation(_faded(back), there, upsample_factor=50, normalization=None)[0]
+        step = phase_cross_correlation(_faded(back), there, upsample_factor=50, normalization=None)[0]
+        found += step
+        if np.abs(step).max() <= 0.02: break
     return float(found[0]), float(found[1])
 
 def _luma(pixels): return pixels.astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
@@ -169,7 +171,8 @@ def _pair_faults(low, high, facts):
         yield "error", "size", "is {}, its HR {}, expected four times as much: replace one of the two".format(*sizes), np.nan
     if not fits or likeness[0] < _ALIKE: return
     shrunk = shrink(high)
-    facts["rmse"], facts["colour"] = low_rmse(low, high), colour_shift(low, shrunk)
+    facts["rmse"] = float(np.sqrt(np.mean((shrunk.astype(np.float32) - low)**2)))
+    facts["colour"] = colour_shift(low, shrunk)
     if facts["colour"] >= _RECOLOURED[0]:
         level = "error" if facts["colour"] >= _RECOLOURED[1] else "warning"
         yield level, "colour", f"differs from its HR by {facts['colour']:.1f} in Lab: look for another gamma or profile", facts["colour"]
