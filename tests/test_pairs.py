@@ -367,6 +367,11 @@ def test_small_strata_are_on_both_sides():
     assert few[few.split == "valid"].id.str[0].nunique() == 4, "four pictures, from four painters"
 
 
+def test_no_stratum_loses_its_last_picture_to_validation():
+    split = split_pairs(spread(monet=6, hals=2, klee=2), valid=0.9)
+    assert set(split[split.split == "train"].id.str.split("__").str[0]) == {"monet", "hals", "klee"}
+
+
 def test_the_split_is_decided_by_seed_and_names_alone():
     pairs = spread(monet=30, hals=10)
     once = split_pairs(pairs, seed=3)
