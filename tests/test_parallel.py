@@ -159,7 +159,7 @@ def test_a_run_that_is_stopped_goes_on_exactly(straight, tiny_store, tmp_path, s
     run = tmp_path/"run"
     launched(ACCELERATE, SCRIPT, tiny_store.path, run, "train", *stops)
     state = load_checkpoint(run/"checkpoints"/"last.pt")
-    assert not (run/"checkpoints"/"1_gan.pt").exists() and state["callbacks"]["position"]["step"] in (2, 3)
+    assert not (run/"checkpoints"/"1_gan.pt").exists() and state["callbacks"]["position"]["steps"] in (2, 3)
     launched(ACCELERATE, SCRIPT, tiny_store.path, run, "train", "resume")
     one, two = weights(end(straight)), weights(end(run))
     for net in one: assert all(torch.equal(value, two[net][name]) for name, value in one[net].items()), net
