@@ -13,10 +13,13 @@ from .metrics import *
 from .figures import *
 from .samples import *
 from .painter import *
+from .data.technique import *
 from .data.sources import *
 from .data.pairs import *
+from .data.degrade import *
 from .data.store import *
 from .data.patches import *
+from .data.fitted import *
 from .nets.tensors import *
 from .nets.generators import *
 from .nets.critics import *
