@@ -169,8 +169,9 @@ class Technique:
 _SIDE, _MARGIN = 192, 16   # LR pixels of the square, and of its rim that is not compared: blur reaches out of it
 
 def _liveliest(low):
-    "Top and left, multiples of 16, of the square with most detail."
+    "Top and left, multiples of 16, of the square with most detail that is not clipped."
     change = np.abs(np.diff(_brightness(low), axis=0))
+    change[((low == 0) | (low == 255)).any(-1)[1:]] = 0   # a clipped colour tells nothing
     rows, columns = (side//16 for side in low.shape[:2])
     tiles = np.add.reduceat(np.add.reduceat(change, np.arange(rows)*16, 0), np.arange(columns)*16, 1)
     sums = np.pad(tiles, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
@@ -191,12 +192,12 @@ class _Case:
         if quality: self._decode()
 
     def _decode(self):
-        "The coefficients that were in the file, of blocks where no colour was clipped."
+        "The coefficients that were in the file, of blocks where no colour was clipped, or of the tenth with least of it."
         self.steps = _steps(self.quality).astype(np.float32)
         clipped = ((self.rgb_low == 0) | (self.rgb_low == 255)).any(-1)[self.inside]
         rows, columns = (side//8 for side in clipped.shape)
-        self.sound = ~clipped[:rows*8, :columns*8].reshape(rows, 8, columns, 8).any((1, 3))
-        if self.sound.mean() < 0.1: self.sound[:] = True
+        share = clipped[:rows*8, :columns*8].reshape(rows, 8, columns, 8).mean((1, 3))
+        self.sound = share <= np.quantile(share, 0.1)
         self.coded = np.round(self.blocks(self.low)/self.steps)*self.steps
 
     def blocks(self, luma): return _coefficients(luma[self.inside])[self.sound]
@@ -289,7 +290,7 @@ def _told(case, resampler, sigma, kernel, error, full):
     noise = _noise_before_jpeg(case, made @ _LUMA, error) if case.quality else _noise((case.rgb_low - made)[case.inside])
     if case.quality and full is None: full = bool(np.argmin([_colour_error(case, made, full) for full in (False, True)]))
     maker = "" if case.quality or sigma or kernel or noise or error > 0.3 else _maker(case, resampler)
-    return Technique(resampler, sigma, kernel, round(noise, 2), case.quality, bool(full), round(error**0.5, 3), maker)
+    return Technique(resampler, sigma, kernel, round(noise, 2), case.quality, bool(full), round(float(error)**0.5, 3), maker)
 
 def _noise(left):
     "Standard deviation of what is left, less that of rounding; 0 where it is small, or where neighbours share it."
