@@ -13,7 +13,7 @@ from scipy import ndimage
 
 import paintsr_nb.training.train as training
 from paintsr_nb.core import random_at
-from paintsr_nb.data import degrade as room
+from paintsr_nb.data import degrade as room, patches
 from paintsr_nb.data.degrade import DEGRADATIONS, Degradation, Round, Way, blur_kernel, degrade
 from paintsr_nb.data.fitted import find_degradation, fit_degradation, name_pairs
 from paintsr_nb.data.patches import sr_dls
@@ -240,10 +240,10 @@ def test_a_fitted_degradation_counts(pair_store):
 def test_the_tables_of_a_jpeg_file_are_asked(tmp_path, high):
     write_picture(tmp_path/"high"/"a.png", high)
     (tmp_path/"low").mkdir()
-    Image.fromarray(shrink(high)).save(tmp_path/"low"/"a.jpg", quality=97, subsampling=0)   # too fine to be seen in the pixels
+    Image.fromarray(shrink(high)).save(tmp_path/"low"/"a.jpg", quality=99, subsampling=0)   # too fine to be seen in the pixels
     store = prepare(tmp_path/"store", low=tmp_path/"low", high=tmp_path/"high", valid=0, num_workers=1).store
     found = name_pairs(store)["a"]
-    assert (found.jpeg, found.full_chroma, found.resampler) == (97, True, "bicubic")
+    assert (found.jpeg, found.full_chroma, found.resampler) == (99, True, "bicubic")
     (tmp_path/"low"/"a.jpg").unlink()
     assert name_pairs(store)["a"].resampler == "bicubic"
 
@@ -278,6 +278,19 @@ def test_workers_starts_and_ranks_change_nothing(tiny_store, name):
     shares = [batches(tiny_store, degradation, bs=2, rank=rank, world=2) for rank in range(2)]
     for (low, _), *parts in zip(alone, *shares): assert torch.equal(low, torch.cat([part[0] for part in parts]))
     assert not torch.equal(alone[0][0], alone[5][0])
+
+
+def test_every_crop_has_a_generator_of_its_own(tiny_store, monkeypatch):
+    "Another one in every pass, and not the one that decided where the crop lies."
+    states = []
+    def note(high, crop, size, degradation, rng):
+        states.append(str(rng.bit_generator.state["state"]))
+        return really(high, crop, size, degradation, rng)
+    really = patches.degrade_crop
+    monkeypatch.setattr(patches, "degrade_crop", note)
+    batches(tiny_store, DEGRADATIONS["bicubic"], passes=2)
+    made, crops = states[-40:], [str(random_at(42, epoch, index).bit_generator.state["state"]) for epoch in range(2) for index in range(20)]
+    assert len({*made, *crops}) == 80
 
 
 def test_validation_keeps_the_low_of_the_store(tiny_store):
