@@ -12,6 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 import paintsr_nb.training.train as training
+from paintsr_nb import commands
 from paintsr_nb.core import random_at
 from paintsr_nb.data import degrade as room, patches
 from paintsr_nb.data.degrade import DEGRADATIONS, Degradation, Round, Way, blur_kernel, degrade
@@ -19,6 +20,7 @@ from paintsr_nb.data.fitted import find_degradation, fit_degradation, name_pairs
 from paintsr_nb.data.patches import sr_dls
 from paintsr_nb.data.store import prepare
 from paintsr_nb.data.technique import RESAMPLERS, fit_kernel, jpeg_of_pixels, name_technique, resampler_matrix, through_jpeg
+from paintsr_nb.nets.foreign import load_model
 from paintsr_nb.picture import read_rgb8, round_half_up, write_picture
 from paintsr_nb.resize import crop_to_multiple, resize, shrink
 from paintsr_nb.samples import samples
@@ -340,3 +342,12 @@ def test_an_impossible_degradation_leaves_no_run(tiny_store, tmp_path):
     with pytest.raises(ValueError, match="prepare with low"): run_of(tiny_store, tmp_path/"run", "fitted")
     assert not (tmp_path/"run").exists()
     with pytest.raises(ValueError, match="no degradation 'old': choose one of stored"): replace(SHORT, degradation="old")
+
+
+def test_the_command_takes_a_word(tiny_store, tmp_path):
+    small = dict(recipe="l1", arch="compact", n_iters=1, bs=1, low_size=8, valid_size=12, precision="fp32", device="cpu")
+    commands.paintsr_train(str(tiny_store.path), out=str(tmp_path/"run"), degradation="scan", **small)
+    assert json.loads((tmp_path/"run"/"recipe.json").read_text())["degradation"] == "scan"
+    assert json.loads((tmp_path/"run"/"degradation.json").read_text())["name"] == "scan"
+    assert load_model(tmp_path/"run").card["degradation"] == "scan"
+    with pytest.raises(ValueError, match="no degradation 'photo'"): commands.paintsr_train(str(tiny_store.path), out=str(tmp_path/"no"), degradation="photo", **small)

@@ -232,10 +232,10 @@ def _gaussian_matrix(n, sigma):
 # %% ../../nbs/data/07_technique.ipynb #6959dac9
 _WIDTHS = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0)   # Gaussians to begin with, HR pixels
 
-def _simplest(errors, slack=0.01):
-    "The first candidate that no other one beats by more than a hundredth."
+def _simplest(errors, floor):
+    "The first candidate that no other one beats by more than a hundredth, and by no less than `floor`."
     least = min(errors.values())
-    return next(key for key, error in errors.items() if error <= least*(1 + slack) + 0.003)
+    return next(key for key, error in errors.items() if error <= least*1.01 + floor)
 
 def _best_blur(case, resampler):
     "The best Gaussian before a resampler: (error, sigma)."
@@ -274,8 +274,8 @@ def name_technique(
         for name in sorted(("bicubic", "bilinear", "lanczos", "box", "nearest"), key=lambda name: name != "bicubic"):
             error, sigma = _best_blur(case, name)
             blurred[name, round(float(sigma), 2)] = error
-    errors = plain | blurred
-    resampler, sigma = key = _simplest(errors)
+    errors = plain | blurred   # in the order of simplicity
+    resampler, sigma = key = _simplest(errors, 0.0005 if quality else 0.003)
     error, kernel = errors[key], ()
     if error > 0.7:
         free, without = _free_kernel(case)
