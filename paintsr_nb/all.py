@@ -15,12 +15,15 @@ from .metrics import *
 from .figures import *
 from .samples import *
 from .painter import *
+from .data.technique import *
 from .data.hashes import *
 from .data.sources import *
 from .data.pairs import *
 from .data.audit import *
+from .data.degrade import *
 from .data.store import *
 from .data.patches import *
+from .data.fitted import *
 from .nets.tensors import *
 from .nets.generators import *
 from .nets.critics import *

@@ -96,6 +96,7 @@ def paintsr_train(
     valid_size:int=None, # Side of the crops for validation in LR pixels; 0 takes whole pictures
     seed:int=None, # Decides weights and crops
     start:str=None, # Model to begin from: a name, a run or a file
+    degradation:str=None, # How LR is made from HR: stored (as it is), bicubic, mild, scan, second_order, or fitted to the pairs
     set:str=None, # More fields: "field=value stage.field=value", in quotes where there are several
     num_workers:int=0, # Processes that cut crops
     device:str=None, # cpu or cuda
@@ -106,7 +107,7 @@ def paintsr_train(
     from paintsr_nb.training.recipes import make_recipe
     from paintsr_nb.training.train import train
     given = dict(arch=arch, n_iters=n_iters, bs=bs, low_size=low_size, lr=lr, precision=precision, epoch_iters=epoch_iters,
-                 valid_size=valid_size, seed=seed, start=start)
+                 valid_size=valid_size, seed=seed, start=start, degradation=degradation)
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, (set or "").split()))
     run = train(make_recipe(recipe, **changes), store, out, resume=resume, num_workers=num_workers, device=device, minutes=minutes)
     if os.environ.get("RANK", "0") == "0": print(f"{run}/model.safetensors")   # of several processes one speaks

@@ -6,15 +6,17 @@
 __all__ = ['KERNELS', 'resize_matrix', 'resize', 'shrink', 'crop_to_multiple', 'enlarge', 'back_project']
 
 # %% ../nbs/02_resize.ipynb #1b2e4b80
+from functools import partial
+
 import numpy as np
 from scipy import sparse
 
 from .picture import round_half_up
 
 # %% ../nbs/02_resize.ipynb #315a1721
-def _cubic(x):
+def _cubic(x, a=-0.5):
     x = np.abs(x)
-    near, far = (1.5*x - 2.5)*x*x + 1, ((-0.5*x + 2.5)*x - 4)*x + 2
+    near, far = ((a + 2)*x - (a + 3))*x*x + 1, ((a*x - 5*a)*x + 8*a)*x - 4*a
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 def _lanczos(x): return np.where(np.abs(x) < 3, np.sinc(x)*np.sinc(x/3), 0.0)
@@ -27,6 +29,7 @@ KERNELS = dict( # Name → function, and how many source pixels it covers
     bilinear=(_triangle, 2),
     box=(_box, 1),
     nearest=(None, 0),
+    cubic75=(partial(_cubic, a=-0.75), 4), # OpenCV's and PyTorch's cubic
 )
 
 # %% ../nbs/02_resize.ipynb #16163707

@@ -10,6 +10,7 @@ import json, math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from ..data.fitted import check_degradation
 from ..losses.adversarial import ADVERSARIAL
 from ..nets.generators import GENERATORS
 from ..nets.modes import PRECISIONS
@@ -149,6 +150,7 @@ class Recipe(_Checked):
     clip:float=0.0 # Greatest length of a gradient; 0 does not clip
     keep:int=1 # States of the best epochs that stay beside the last one
     seed:int=42 # Decides weights and crops
+    degradation:str="stored" # Where LR comes from: "stored", a key of `DEGRADATIONS`, or "fitted" to the store's pairs
 
     def __post_init__(self):
         super().__post_init__()
@@ -156,6 +158,7 @@ class Recipe(_Checked):
         object.__setattr__(self, "stages", stages)
         _refuse("generator", self.arch, GENERATORS)
         _refuse("precision", self.precision, ("auto", *PRECISIONS))
+        check_degradation(self.degradation)
         for name in ("low_size", "bs", "accumulate", "epoch_iters"):
             if getattr(self, name) < 1: raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
 

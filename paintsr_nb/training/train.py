@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 
 from ..core import atomic_path, progress, quiet_imports, write_json
+from ..data.degrade import Degradation
+from ..data.fitted import find_degradation
 from ..data.patches import sr_dls
 from ..data.store import Store
 from ..figures import curves
@@ -45,6 +47,7 @@ class Setup:
     device:str=None # "cpu", "cuda"; `None` is fastai's choice
     mode:Mode=Mode() # Number format and layout
     parallel:object=None # The `Accelerator` of several processes
+    degradation:Degradation=None # What the recipe's word means for this store; `None`: not found yet
 
 # %% ../../nbs/training/39_train.ipynb #39f00009
 def stage_loss(
@@ -110,6 +113,7 @@ def _crops(recipe, setup):
         device=parallel.device if parallel else setup.device,
         rank=parallel.process_index if parallel else 0,
         world=parallel.num_processes if parallel else 1,
+        degradation=setup.degradation or find_degradation(recipe.degradation, setup.store),
     )
 
 # %% ../../nbs/training/39_train.ipynb #38aa0002
@@ -193,9 +197,15 @@ def _card(recipe, stage, setup):
         recipe=recipe.name,
         stage=stage.name,
         seed=recipe.seed,
-        degradation=setup.store.manifest.get("degradation", ""),
+        degradation=setup.store.manifest.get("degradation", "") if recipe.degradation == "stored" else recipe.degradation,
         pictures=len(setup.store.ids("train")),
     )
+
+def _degradation(recipe, store, run):
+    "What the recipe's word meant when the run began, else what it means for this store."
+    file = run/"degradation.json"
+    if recipe.degradation != "stored" and file.is_file(): return Degradation(**json.loads(file.read_text(encoding="utf-8")))
+    return find_degradation(recipe.degradation, store)
 
 def _first_net(recipe):
     if recipe.start: return load_model(recipe.start).train().requires_grad_(True)
@@ -266,9 +276,11 @@ def train(
     "Follow a recipe from a store to a run folder; raises `RuntimeError` where the guard had to end it."
     parallel = start_parallel(device)
     writes = parallel is None or parallel.is_main_process
-    setup = Setup(store if isinstance(store, Store) else Store(store), num_workers, device, parallel=parallel)
+    store = store if isinstance(store, Store) else Store(store)
+    setup = Setup(store, num_workers, device, parallel=parallel, degradation=_degradation(recipe, store, Path(run)))
     state = _open_run(recipe, Path(run), resume, parallel)
     folder, say = RunFolder(run, writes=writes), partial(print, flush=True) if writes else _silent
+    if setup.degradation: folder.write("degradation.json", partial(write_json, value=asdict(setup.degradation)))
     seed_everything(recipe.seed)
     net, first = _first_net(recipe), state["stage"] if state else 0
     if parallel: _check_nets(recipe, net, parallel.device)
