@@ -192,10 +192,13 @@ def test_the_second_order_draws_what_is_published():
 
 
 def test_scan_and_mild_keep_their_words():
-    for chain in chains_of("scan", 500):
-        jpeg, = of_kind(chain, room._Jpeg)
-        assert 50 <= jpeg.quality <= 95 and not jpeg.full_chroma and chain[-1] is jpeg
+    chains = chains_of("scan", 500)
+    for chain in chains:
+        for jpeg in of_kind(chain, room._Jpeg): assert 50 <= jpeg.quality <= 95 and not jpeg.full_chroma and chain[-1] is jpeg
         assert len(of_kind(chain, room._Resize)) in (1, 2)
+    kinds = Counter(tuple(map(type, chain)) for chain in chains)
+    assert 0.15 == share([kinds[room._Resize,] > 0 and len(chain) == 1 for chain in chains])
+    assert 0.35 == share([tuple(map(type, chain)) == (room._Resize, room._Jpeg) for chain in chains])
     for chain in chains_of("mild", 500): assert [type(step) for step in chain] == [room._Blur, room._Resize] and chain[0].reach <= 3
 
 
@@ -295,10 +298,22 @@ def test_every_crop_has_a_generator_of_its_own(tiny_store, monkeypatch):
     assert len({*made, *crops}) == 80
 
 
-def test_validation_keeps_the_low_of_the_store(tiny_store):
-    dls, stored = (sr_dls(tiny_store, low_size=24, valid_size=16, device="cpu", degradation=one) for one in (DEGRADATIONS["scan"], None))
-    assert_same(dls.valid, stored.valid)
-    assert dls.train.new().degradation == DEGRADATIONS["scan"]
+def test_validation_keeps_the_low_of_the_store_unless_told(tiny_store):
+    scan = DEGRADATIONS["scan"]
+    kinds = dict(), dict(degradation=scan), dict(degradation=scan, valid_degradation=scan)
+    stored, kept, made = (sr_dls(tiny_store, low_size=24, valid_size=16, device="cpu", **kind) for kind in kinds)
+    assert_same(kept.valid, stored.valid)
+    assert kept.train.new().degradation == made.valid.new().degradation == scan
+    first = list(made.valid)
+    assert not any(torch.equal(low, other) for (low, _), (other, _) in zip(first, stored.valid))
+    assert_same(first, made.valid)   # the second pass
+    assert all(torch.equal(high, other) for (_, high), (_, other) in zip(first, stored.valid, strict=True))
+
+
+def test_the_centre_of_a_validation_picture_has_the_borders_of_the_whole(tiny_store):
+    bicubic = DEGRADATIONS["bicubic"]
+    made, stored = (sr_dls(tiny_store, low_size=24, valid_size=16, device="cpu", valid_degradation=one) for one in (bicubic, None))
+    assert_same(made.valid, stored.valid)
 
 
 # In a run

@@ -305,15 +305,20 @@ DEGRADATIONS["mild"] = Degradation("mild", ways=(Way(rounds=(
     Round(blur=1.0, families={"gaussian": 0.6, "slanted gaussian": 0.4}, side=(3, 7), sigma=(0.2, 1.0)),
 )),))
 
-DEGRADATIONS["scan"] = Degradation("scan", ways=(Way(rounds=(
-    Round(
-        blur=0.8, side=(7, 11), sigma=(0.4, 1.6),
-        resize=dict(down=0.7, keep=0.3), factor=(0.4, 1.0),
-        resamplers=("bicubic", "bilinear", "lanczos", "box"),
-        noise=0.8, levels=(0.5, 5.0), grey=0.3,
-    ),
-    Round(resamplers=("bicubic", "bilinear", "lanczos", "box"), jpeg=(50, 95)),
-)),))
+_PLAIN = ("bicubic", "bilinear", "lanczos", "box")
+
+DEGRADATIONS["scan"] = Degradation("scan", ways=(
+    Way(share=0.5, rounds=(   # Seen by a lens and a sensor, scaled once before, then saved
+        Round(
+            blur=0.8, side=(7, 11), sigma=(0.4, 1.6),
+            resize=dict(down=0.7, keep=0.3), factor=(0.4, 1.0), resamplers=_PLAIN,
+            noise=0.8, levels=(0.5, 5.0), grey=0.3,
+        ),
+        Round(resamplers=_PLAIN, jpeg=(50, 95)),
+    )),
+    Way(share=0.35, rounds=(Round(resamplers=_PLAIN, jpeg=(50, 95)),)),   # Shrunk for the web
+    Way(share=0.15, rounds=(Round(resamplers=_PLAIN),)),   # Clean: what needs no cleaning is left as it is
+))
 
 _FAMILIES = {
     "gaussian": 0.45, "slanted gaussian": 0.25,

@@ -82,14 +82,14 @@ def degrade_crop(
     return cut_crop(low, high[top:top + size, left:left + size], replace(crop, top=0, left=0), low_size)
 
 # %% ../../nbs/data/14_patches.ipynb #732429e0
-def _centre(low, high, size):
-    "The middle `size` LR pixels of both sides, or all where the picture is smaller."
+def _centre(low, high, size, degradation=None, rng=None):
+    "The middle `size` LR pixels of both sides, or all where the picture is smaller; with a degradation LR is made from HR."
     height, width = low.shape[:2]
     ratio = high.shape[0]//height
     rows, columns = (min(side, size or side) for side in (height, width))
     top, left = (height - rows)//2, (width - columns)//2
     cut = lambda pixels, k: np.ascontiguousarray(pixels[top*k:(top+rows)*k, left*k:(left+columns)*k])
-    return cut(low, 1), cut(high, ratio)
+    return degrade(high, degradation, rng, (top, left, rows, columns)) if degradation else cut(low, 1), cut(high, ratio)
 
 def _tensor(pixels): return TensorImage(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
 
@@ -108,7 +108,7 @@ class CropDL(TfmdDL):
         sizes:np.ndarray=None, # (N,2) height and width of the LR pictures; `None` opens every picture once to see
         rank:int=0, # Number of this process, from 0
         world:int=1, # Processes that share a batch of `world*bs` crops; centre crops are not shared out
-        degradation:Degradation=None, # Makes the LR of drawn crops from HR; `None` takes LR as it is
+        degradation:Degradation=None, # Makes LR from HR; `None` takes LR as it is
         **kwargs # To fastai's `TfmdDL`
     ):
         if not 0 <= rank < world:
@@ -142,8 +142,9 @@ class CropDL(TfmdDL):
         low, *known = self.dataset[crop.picture]
         if not known: return (_tensor(low),)   # `learn.predict`: a picture without HR, whole
         high, size = known[0], self.low_size
-        if size is None or not self.random: low, high = _centre(low, high, size)
-        elif self.degradation: low, high = degrade_crop(high, crop, size, self.degradation, random_at(self.seed, epoch, index, _DEGRADED))
+        rng = random_at(self.seed, epoch if self.random else 0, index, _DEGRADED)
+        if size is None or not self.random: low, high = _centre(low, high, size, self.degradation, rng)
+        elif self.degradation: low, high = degrade_crop(high, crop, size, self.degradation, rng)
         else: low, high = cut_crop(low, high, crop, size)
         return _tensor(low), _tensor(high)
 
@@ -189,7 +190,8 @@ def sr_dls(
     device=None, # Where batches go; `None` is fastai's choice
     rank:int=0, # Number of this process, from 0
     world:int=1, # Processes that train together, each on its `bs` crops of every `world*bs`
-    degradation:Degradation=None, # Makes the LR of training crops from HR; `None` takes the store's. Validation always does
+    degradation:Degradation=None, # Makes the LR of training crops from HR; `None` takes the store's
+    valid_degradation:Degradation=None, # Makes the LR of validation pictures, the same in every epoch; `None` takes the store's
 )->DataLoaders: # Batches of LR (B,3,low_size,low_size) and HR, float 0-1
     "Training and validation crops of a store, through a fastai `DataBlock`."
     store = store if isinstance(store, Store) else Store(store)
@@ -215,7 +217,7 @@ def sr_dls(
         rank=rank,
         world=world,
         degradation=degradation,
-        dl_kwargs=[dict(sizes=sizes), dict(random=False, low_size=valid_size, n_iters=None)])
+        dl_kwargs=[dict(sizes=sizes), dict(random=False, low_size=valid_size, n_iters=None, degradation=valid_degradation)])
 
 def _stand_in(store, train):
     "A training picture where there is none for validation, and a warning that says so."

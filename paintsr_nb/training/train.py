@@ -102,6 +102,7 @@ def _gan_callback(gan, betas):
 def _crops(recipe, setup):
     "The recipe's crops; of several processes each has its share."
     parallel = setup.parallel
+    degradation = setup.degradation or find_degradation(recipe.degradation, setup.store)
     return sr_dls(
         setup.store,
         low_size=recipe.low_size,
@@ -113,7 +114,8 @@ def _crops(recipe, setup):
         device=parallel.device if parallel else setup.device,
         rank=parallel.process_index if parallel else 0,
         world=parallel.num_processes if parallel else 1,
-        degradation=setup.degradation or find_degradation(recipe.degradation, setup.store),
+        degradation=degradation,
+        valid_degradation=degradation if recipe.degradation != "fitted" else None,   # what was fitted imitates the store's own LR
     )
 
 # %% ../../nbs/training/39_train.ipynb #38aa0002
