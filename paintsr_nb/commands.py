@@ -129,11 +129,17 @@ def paintsr_upscale(
     device:str=None, # cpu or cuda
     tile:int=None, # Largest side of a tile in LR pixels; as large as memory allows where it is not given
     precise:bool=False, # Always float32?
+    scale:int=None, # 2, 3, 4, 8, 16 or another whole number; the model's own where it is not given
+    tta:bool=False, # The mean of eight views: a little better, eight times slower?
+    blend:str=None, # A second model of the same kind and its share, as other.pth:0.3
+    consistent:bool=False, # Correct each result until it agrees with its LR picture within one level?
 ):
-    "Upscale pictures four times."
+    "Upscale pictures four times, or as many times as asked."
     from paintsr_nb.upscaling.folder import upscale_files
+    from paintsr_nb.upscaling.refine import refined
     if not paths: raise ValueError("no pictures given: name files or folders")
-    report = upscale_files(list(paths), out, model, overwrite=overwrite, device=device, tile=tile, precise=precise)
+    report = upscale_files(list(paths), out, refined(model, blend, tta, scale), overwrite=overwrite, device=device, tile=tile,
+                           precise=precise, consistent=consistent)
     failed, counts = report[report.status == "failed"], report.status.value_counts()
     for row in failed.itertuples(): print(f"failed: {row.file}: {row.reason}", file=sys.stderr)
     print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from ..core import atomic_path
 from .generators import GENERATORS, Generator, check_generator, make_generator
+from .zoo import ZOO, fetch
 
 # %% ../../nbs/nets/22_weights.ipynb #47faafbe
 def save_model(
@@ -53,7 +54,7 @@ def packaged_models()->dict[str, Path]: # Name -> file
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 def find_model(
-    name_or_path:str|Path, # Name of a packaged model, folder of a run, or weight file
+    name_or_path:str|Path, # Name of a packaged or public model, folder of a run, or weight file
 )->Path: # The weight file
     "The weight file that a name, a run folder or a path leads to."
     named = packaged_models()
@@ -62,7 +63,8 @@ def find_model(
     if path.is_dir():
         if (path/"model.safetensors").is_file(): return path/"model.safetensors"
         raise FileNotFoundError(f"no model.safetensors in the folder {path}: name the folder of a finished run, or a weight file")
-    known = (f"packaged models are {', '.join(named) or '(none)'}; "
+    if str(name_or_path) in ZOO and not path.exists(): return fetch(str(name_or_path))
+    known = (f"packaged models are {', '.join(named) or '(none)'}, public ones {', '.join(ZOO)}; "
              f"a run folder or a file ({', '.join(WEIGHT_SUFFIXES)}) is named by its path")
     if not path.is_file(): raise FileNotFoundError(f"no model {str(name_or_path)!r}: {known}")
     if path.suffix.lower() not in WEIGHT_SUFFIXES: raise ValueError(f"{path} is no weight file: {known}")
