@@ -104,10 +104,11 @@ _LOUDER, _SOFTER = 1.5, 0.5 # How the step of a sample grows while it is off on 
 def consistent_with(
     low:np.ndarray, # (H,W) or (H,W,C) LR picture, uint8 or uint16
     sr:np.ndarray, # Its enlargement, both sides the same multiple; of the same dtype
-    n_rounds:int=200, # At most; a few are enough unless `low` holds contrasts that no picture can be shrunk to
+    n_rounds:int=200, # At most; a few are enough unless `low` holds contrasts that hardly any picture can be shrunk to
 )->np.ndarray: # As `sr`; shrunk again, every sample is within one level of `low`
     "Correct `sr` until `shrink` makes `low` of it within one level; a warning says where that is not possible."
     work = _Strips(low, sr)
+    if all(np.abs(work.off(sr, strip)).max() <= 1 for strip in range(len(work.rows))): return sr.copy()
     wanted, step, before = work.first(), np.ones(low.shape, np.float32), np.zeros(low.shape, np.float32)
     made, todo = np.empty_like(sr), set(range(len(work.rows)))
     for n in range(n_rounds):
@@ -123,8 +124,8 @@ def consistent_with(
             wanted[rows] += step[rows]*off
         todo = _beside(far, len(work.rows))
     count, worst = sum((np.abs(off) > 1).sum() for off in far.values()), max(np.abs(off).max() for off in far.values())
-    warnings.warn(f"{count:,} of {low.size:,} samples stay up to {worst:.0f} levels off: the LR picture has contrasts there that no "
-                  "picture can be shrunk to", stacklevel=2)
+    warnings.warn(f"{count:,} of {low.size:,} samples stay up to {worst:.0f} levels off after {n_rounds} rounds: the LR picture has "
+                  "contrasts there that hardly any picture can be shrunk to", stacklevel=2)
     return made
 
 def _beside(strips, n): return {other for strip in strips for other in (strip - 1, strip, strip + 1) if 0 <= other < n}
