@@ -165,7 +165,7 @@ def paintsr_models(
 @command
 def paintsr_export(
     model:str, # Name of a packaged or public model, weight file, or folder of a run
-    out:str, # File to write, .onnx or .safetensors
+    out:str="model.onnx", # File to write, .onnx or .safetensors
     overwrite:bool=False, # May the file exist already?
 ):
     "Write a model for other programs: ONNX, or safetensors that spandrel loads."

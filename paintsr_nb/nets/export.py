@@ -89,7 +89,8 @@ def export_safetensors(
     try:
         with torch.random.fork_rng(devices=[]): found = spandrel.MAIN_REGISTRY.load(dict(state))
     except Exception:   # what is none of its architectures fails in many ways
-        raise ValueError(f"spandrel {spandrel.__version__} has no place for a {type(net).__name__} ({len(state)} tensors): "
-                         "export it as .onnx, or train an rrdbnet") from None
+        sizes = ", ".join(f"{name}={value}" for name, value in net.arguments.items())
+        raise ValueError(f"spandrel {spandrel.__version__} has no place for a {type(net).__name__} ({sizes}): "
+                         "export it as .onnx, or train an rrdbnet with growth=32") from None
     _prove_same(net, lambda low: found(low).detach(), "spandrel", _UNFILLED)
     with atomic_path(path) as temporary: save_file(state, temporary, metadata={key: str(value) for key, value in _facts(net).items()})
