@@ -47,6 +47,7 @@ def zip_bomb(path, record="data/0", size=3*10**9):
             if name != f"{prefix}/{record}": archive.writestr(name, content)
         info = zipfile.ZipInfo(f"{prefix}/{record}")
         info.compress_type = zipfile.ZIP_DEFLATED
+        info._compresslevel = 1   # `writestr` alone has an argument for it
         with archive.open(info, "w", force_zip64=True) as file:
             for _ in range(size//10**7): file.write(bytes(10**7))
 
@@ -110,7 +111,7 @@ BAD = {
     "nan.safetensors": (lambda path: ours(path, state=NAN), "no finite numbers"),
     "nan.pth": (pickled(dict(params=NAN)), "no finite numbers"),
     "zip_bomb.pth": (zip_bomb, "unpack"),
-    "pickle_bomb.pth": (lambda path: zip_bomb(path, "data.pkl"), "unpack"),
+    "pickle_bomb.pth": (lambda path: zip_bomb(path, "data.pkl", 5*10**8), "unpack"),
     "bytearray.pth": (bytearray_bomb, "bytearray"),
     "stretched.pth": (pickled(dict(params={"body.0.weight": torch.zeros(1).expand(3*10**9)})), "stretched"),
     "sparse.pth": (pickled({"body.0.weight": torch.zeros(9, 9).to_sparse()}), "body.0.weight"),
