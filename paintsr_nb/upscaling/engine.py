@@ -24,6 +24,7 @@ from ..nets.generators import Generator, check_generator
 from ..nets.modes import MODES, PRECISE, Mode, fastest_mode
 from ..nets.tensors import check_pixels, to_pictures, to_tensor
 from ..nets.weights import find_model
+from .refine import consistent_with
 from .tiles import cut, place, plan_tiles
 
 # %% ../../nbs/upscaling/41_engine.ipynb #28174823
@@ -158,10 +159,13 @@ class Upscaler:
         device:str|torch.device=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
         tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
         precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
+        consistent:bool=False, # Correct each result until it agrees with its LR picture, see `consistent_with`?
     ):
         if tile is not None and tile < 1:
             raise ValueError(f"tile={tile} must be 1 or more: a side in pixels of the LR picture, or None to let memory decide")
         net = check_generator(model) if isinstance(model, nn.Module) else load_model(model)
+        if consistent and net.scale == 1: raise ValueError(f"{model} is a model of 1x: consistent=True would undo all that it does")
+        self.consistent = consistent
         self.scale = net.scale
         self.context = net.context
         self.step = net.step
@@ -263,8 +267,9 @@ def __call__(self:Upscaler,
     mode = self.mode if pixels.dtype == np.uint8 else PRECISE   # 16 bit need more than bfloat16 has
     while True:
         tiles = self.plan(*pixels.shape[:2])
-        try: return self._join(pixels, tiles, mode, show_progress, on_tile)
+        try: sr = self._join(pixels, tiles, mode, show_progress, on_tile)
         except (RuntimeError, MemoryError) as error: self._halve(tiles, error)
+        else: return consistent_with(pixels, sr) if self.consistent else sr
 
 @patch
 def _join(self:Upscaler, pixels, tiles, mode, show_progress, on_tile):
