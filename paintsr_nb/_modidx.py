@@ -132,6 +132,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'paintsr_nb.data.audit._file_faults': ('data/audit.html#_file_faults', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._finding': ('data/audit.html#_finding', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._is_moved': ('data/audit.html#_is_moved', 'paintsr_nb/data/audit.py'),
+                                       'paintsr_nb.data.audit._jpeg_faults': ('data/audit.html#_jpeg_faults', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._look_at': ('data/audit.html#_look_at', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._luma': ('data/audit.html#_luma', 'paintsr_nb/data/audit.py'),
                                        'paintsr_nb.data.audit._pair_faults': ('data/audit.html#_pair_faults', 'paintsr_nb/data/audit.py'),

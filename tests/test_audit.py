@@ -84,6 +84,17 @@ def test_swapped_partners_are_told_where_they_belong(sound, tmp_path):
     assert ["HR of 0004" in audit.detail[0], "HR of 0001" in audit.detail[1]] == [True, True]
 
 
+@pytest.mark.parametrize("side, worst, sound_quality", [("low", 88, 93), ("high", 72, 80)])
+def test_the_quality_of_a_jpeg_is_read_from_a_png(side, worst, sound_quality, sound, tmp_path):
+    pair = dict(list(sound.items())[:3])
+    for quality, expected in ((worst, [("warning", "0002", "jpeg")]), (sound_quality, [])):
+        highs = {**pair, "0002": jpeg(pair["0002"], quality)} if side == "high" else pair
+        lows = {"0002": jpeg(shrink(pair["0002"]), quality)} if side == "low" else None
+        audit = audit_pairs(write_pairs(tmp_path/f"{side}{quality}", highs, lows), num_workers=1)
+        assert told(audit) == expected
+        assert all(f"quality {quality}" in detail for detail in audit.detail)
+
+
 HIGH_FAULTS = dict(  # kind -> what is done to HR
     soft=lambda high: enlarge(shrink(high)),
     jpeg=lambda high: jpeg(high, 30),

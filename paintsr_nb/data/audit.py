@@ -20,6 +20,7 @@ from ..resize import shrink
 from .hashes import BLANK, find_alike, fingerprint
 from .pairs import halve_picture, match_pairs
 from .sources import list_sources, real_file
+from .technique import jpeg_of_pixels
 
 # %% ../../nbs/data/11_audit.ipynb #cd0644a6
 def low_shift(
@@ -150,10 +151,17 @@ def _file_faults(pixels, lost, side):
     "What is to say of one file: rows of level, kind, detail and number."
     for word in lost: yield "warning", "depth" if word == "depth" else "mode", _LOST[word], np.nan
     if _luma(pixels).std() < BLANK: yield "warning", "blank", "shows nothing: leave it out", float(_luma(pixels).std())
-    elif min(pixels.shape[:2]) >= 64 and (number := seams(pixels)) >= _SEAMS[side]:
+    elif min(pixels.shape[:2]) >= 64: yield from _jpeg_faults(pixels, side)
+
+def _jpeg_faults(pixels, side):
+    quality = jpeg_of_pixels(pixels)
+    if 0 < quality <= _QUALITY[side]:
+        yield "warning", "jpeg", f"was a JPEG of quality {quality}, expected above {_QUALITY[side]}: find a better copy", quality
+    elif (number := seams(pixels)) >= _SEAMS[side]:
         yield "warning", "jpeg", f"shows the seams of JPEG, {number:.1f} levels high: find a better copy", number
 
-_SEAMS = dict(low=3.0, high=6.0) # levels: LR below JPEG quality 85; HR, whose pixels are finer, below about 65
+_QUALITY = dict(low=90, high=75) # LR is enlarged with its damage; HR is finer, and museums save at 80 and more
+_SEAMS = dict(low=3.0, high=6.0) # levels: LR below quality 85; HR below about 65
 
 # %% ../../nbs/data/11_audit.ipynb #eedc0207
 _MOVED, _RECOLOURED = (0.1, 0.5), (1.0, 5.0) # a warning from the first, an error from the second: LR pixels, Lab units
