@@ -1,9 +1,9 @@
-# `make demo` shows what the project does, `make lab` opens the tutorials, `make test` runs every test.
+# `make demo` shows what the project does, `make lab` opens the tutorials, `make docs` builds the site, `make test` runs every test.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo lab test test-all clean
+.PHONY: demo lab docs test test-all clean
 
 demo: $(READY)
 	$(BIN)/paintsr_demo --out demo
@@ -11,6 +11,9 @@ demo: $(READY)
 
 lab: $(READY)
 	$(BIN)/jupyter lab nbs/tutorials
+
+docs: $(READY)
+	$(BIN)/python tools/docs.py --out build/site
 
 test: $(READY)
 	$(BIN)/python tools/check_sync.py
@@ -28,12 +31,12 @@ test-oldest: .venv-oldest/.ready
 
 .venv-oldest/.ready: settings.ini setup.py constraints-oldest.txt
 	$(PYTHON) -m venv --clear .venv-oldest
-	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[dev,lab,perceptual,parallel,onnx]"
+	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[dev,lab,perceptual,parallel,onnx,docs]"
 	touch $@
 
 $(READY): settings.ini setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,lab,perceptual,parallel,onnx]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,lab,perceptual,parallel,onnx,docs]"
 	touch $@
 
 clean:
