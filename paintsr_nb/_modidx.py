@@ -85,6 +85,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'paintsr_nb/challenge/submission.py')},
             'paintsr_nb.commands': { 'paintsr_nb.commands._field': ('commands.html#_field', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands._hyphens': ('commands.html#_hyphens', 'paintsr_nb/commands.py'),
+                                     'paintsr_nb.commands._verified': ('commands.html#_verified', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.command': ('commands.html#command', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_audit': ('commands.html#paintsr_audit', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_check': ('commands.html#paintsr_check', 'paintsr_nb/commands.py'),

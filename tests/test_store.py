@@ -345,6 +345,25 @@ def test_sixteen_bits_lie_beside_eight(tmp_path):
             for a, b in zip(getattr(one, side), getattr(two, side)): assert all(torch.equal(x, y) for x, y in zip(a, b))
 
 
+def test_sixteen_bits_are_previewed_and_named(tmp_path):
+    from paintsr_nb.data.fitted import name_pairs
+    from paintsr_nb.picture import read_rgb8
+    from paintsr_nb.samples import samples
+    from paintsr_nb.training.learner import PreviewCallback
+    from tiny import fit, tiny_learner
+    high = np.ascontiguousarray(samples("dahlia")[0].high[600:1112, 600:1112])
+    shown = []
+    for depth, step in ((8, np.uint8(1)), (16, np.uint16(257))):
+        folder = tmp_path/str(depth)
+        write_picture(folder/"hr/boat.png", high*step)
+        write_picture(folder/"lr/boat.png", shrink(high)*step)
+        store = prepare(folder/"store", low=folder/"lr", high=folder/"hr", valid=0, num_workers=1).store
+        assert name_pairs(store)["boat"].name == "bicubic" and store.high("boat").dtype == f"uint{depth}"
+        with pytest.warns(UserWarning, match="no validation picture"): fit(tiny_learner(store, PreviewCallback(folder/"preview", size=12), n_iters=1))
+        shown.append(read_rgb8(folder/"preview/epoch_0000.png"))
+    assert np.array_equal(shown[0], shown[1])
+
+
 @pytest.mark.parametrize("damage, told", [
     (lambda m: m.pop("pictures"), "`pictures` is missing"),
     (lambda m: m.update(pictures={}), "`pictures` is {}"),
@@ -392,8 +411,8 @@ def test_verify_names_each_fault(tmp_path):
     assert list(found.index) == ["barn", "boat", "tree"] and [Path(file).name for file in found.file] == ["barn.npy", "boat.npy", "tree.npy"]
     assert "has 1,851 bytes, expected 1,856" in found.problem["barn"] and "is missing" in found.problem["boat"] and "not as it was written" in found.problem["tree"]
     (high/"tree.npy").unlink()
-    assert sorted(prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).written) == ["barn", "boat", "tree"], "as the sentences say"
-    assert store.verify(num_workers=1).empty
+    report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
+    assert report.written == ["barn", "boat", "tree"] and report.store.verify(num_workers=1).empty, "as the sentences say"
 
 
 def test_pictures_are_taken_out(tmp_path):

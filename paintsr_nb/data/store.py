@@ -74,7 +74,7 @@ def _fits(value, expected):
     "Is a value of a type, or one of several, or does it match a pattern?"
     if isinstance(expected, re.Pattern): return isinstance(value, str) and bool(expected.fullmatch(value))
     if isinstance(expected, type) or isinstance(expected[0], type): return isinstance(value, expected)
-    return isinstance(value, (int, str)) and not isinstance(value, bool) and value in expected
+    return type(value) is type(expected[0]) and value in expected
 
 def _told(values, name): return repr(values[name])[:60] if name in values else "missing"
 
@@ -347,7 +347,7 @@ def _take_all(out, tasks, num_workers):
     _check_room(tasks, out)
     _note(out, *(dict(id=row["id"], planned=name) for row, *_, name in tasks))
     rows, problems, written = [], [], []
-    for task, (row, faults) in zip(tasks, run_parallel(_take_in, tasks, num_workers, "preparing")):
+    for (row, faults), task in zip(run_parallel(_take_in, tasks, num_workers, "preparing"), tasks):
         problems += faults
         if faults: continue
         rows.append(row)
