@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from paintsr_nb.core import PictureError, picture_id
-from paintsr_nb.data.pairs import check_pair, find_pairs, read_pair, split_pairs
+from paintsr_nb.data.pairs import measure_pair, find_pairs, read_pair, split_pairs
 from paintsr_nb.data.sources import real_file
 from paintsr_nb.picture import to_uint8, write_picture
 from paintsr_nb.resize import shrink
@@ -321,19 +321,19 @@ def test_known_files_are_not_decoded_again(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "read_picture", lambda *args, **kwargs: pytest.fail("decoded"))
     for row in pairs.drop(columns="group").to_dict("records"):
         asked = {name: row[name] for name in ("id", "low", "high", "halved")}
-        again, faults, pixels = check_pair(asked, [dict(row, hash="another"), row])
+        again, faults, pixels = measure_pair(asked, [dict(row, hash="another"), row])
         assert (again["hash"], again["print"], faults, pixels) == (row["hash"], row["print"], [], None)
-        with pytest.raises(pytest.fail.Exception): check_pair(dict(asked, halved=True), [row])
+        with pytest.raises(pytest.fail.Exception): measure_pair(dict(asked, halved=True), [row])
 
 
 def test_a_half_that_cannot_be_read_is_not_taken_for_the_whole(tmp_path):
     "HR alone was there before; now an LR lies beside it, and is broken."
     fill(tmp_path, {"hr/boat.png": HIGH, "lr/boat.png": LOW[:30]})
     alone = dict(id="boat", low="", high=str(tmp_path/"hr/boat.png"), halved=False)
-    known, _, _ = check_pair(alone)
+    known, _, _ = measure_pair(alone)
     row = dict(alone, low=str(tmp_path/"lr/boat.png"))
-    assert [fault["file"] for fault in check_pair(row, [known])[1]] == [row["low"]]
-    assert [fault["file"] for fault in check_pair(dict(row, low=str(tmp_path/"lr/gone.png")), [known])[1]] == [str(tmp_path/"lr/gone.png")]
+    assert [fault["file"] for fault in measure_pair(row, [known])[1]] == [row["low"]]
+    assert [fault["file"] for fault in measure_pair(dict(row, low=str(tmp_path/"lr/gone.png")), [known])[1]] == [str(tmp_path/"lr/gone.png")]
 
 
 def test_a_file_that_changes_while_it_is_read_is_a_fault(tmp_path, monkeypatch):
@@ -345,7 +345,7 @@ def test_a_file_that_changes_while_it_is_read_is_a_fault(tmp_path, monkeypatch):
         write_picture(path, 255 - pixels[0])
         return pixels
     monkeypatch.setattr(room, "read_picture", slow)
-    _, faults, pixels = check_pair(dict(id="boat", low="", high=str(tmp_path/"boat.png"), halved=False))
+    _, faults, pixels = measure_pair(dict(id="boat", low="", high=str(tmp_path/"boat.png"), halved=False))
     assert pixels is None and [fault["problem"] for fault in faults] == ["changed while it was read: wait until its folder is complete, then run again"]
 
 

@@ -14,6 +14,7 @@ import torch
 
 from paintsr_nb.core import ReportError
 from paintsr_nb.data import pairs, store as room
+from paintsr_nb.data.manifest import JOURNAL
 from paintsr_nb.data.pairs import halve_picture
 from paintsr_nb.data.store import Store, prepare, remove_pictures
 from paintsr_nb.picture import to_uint8, write_picture
@@ -578,10 +579,10 @@ def test_a_killed_run_is_not_begun_again(tmp_path):
     "Pictures that were finished are not decoded a second time, nor when the kill tore the journal's last line."
     paint(tmp_path/"hr", boat=1, barn=2, bridge=3)
     written = stopped_after(2, lambda: prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1))
-    with open(tmp_path/"store"/room._JOURNAL, "a") as journal: journal.write('{"id": "torn')
+    with open(tmp_path/"store"/JOURNAL, "a") as journal: journal.write('{"id": "torn')
     report = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1)
     assert (written, report.written, len(report.store)) == (["barn", "boat"], ["bridge"], 3)
-    assert len(report.store.verify(1)) == 0 and not (tmp_path/"store"/room._JOURNAL).exists()
+    assert len(report.store.verify(1)) == 0 and not (tmp_path/"store"/JOURNAL).exists()
 
 
 def test_a_finished_picture_of_a_killed_run_is_no_other(tmp_path):
@@ -589,7 +590,7 @@ def test_a_finished_picture_of_a_killed_run_is_no_other(tmp_path):
     for seed in (1, 3, 4):
         paint(tmp_path/"hr", boat=seed, **{f"z{n}": n for n in range(3)})
         stopped_after(1, lambda: prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1))
-        with open(tmp_path/"store"/room._JOURNAL, "a") as journal: journal.write('{"id": "torn')     # swallows nothing that follows
+        with open(tmp_path/"store"/JOURNAL, "a") as journal: journal.write('{"id": "torn')     # swallows nothing that follows
     paint(tmp_path/"hr", boat=1)
     store = prepare(tmp_path/"store", high=tmp_path/"hr", num_workers=1).store
     assert np.array_equal(store.high("boat"), noise(24, 24, 1)) and len(store.verify(1)) == 0 and len(files(tmp_path/"store")) == 10
@@ -606,7 +607,7 @@ KILLS_ITSELF = """
 import multiprocessing, os, signal, sys
 from paintsr_nb.data import store
 
-def note_and_die(out, *entries, note=store._note, noted=[]):
+def note_and_die(out, *entries, note=store.note_in_journal, noted=[]):
     noted += [entry for entry in entries if "low_file" in entry]
     if len(noted) == 3:
         print(*[process.pid for process in multiprocessing.active_children()], flush=True)
@@ -614,7 +615,7 @@ def note_and_die(out, *entries, note=store._note, noted=[]):
     note(out, *entries)
 
 if __name__ == "__main__":
-    store._note = note_and_die
+    store.note_in_journal = note_and_die
     store.prepare(sys.argv[1], high=sys.argv[2], num_workers=2)
 """
 

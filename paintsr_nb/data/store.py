@@ -6,7 +6,7 @@
 __all__ = ['Store', 'Prepared', 'prepare', 'remove_pictures']
 
 # %% ../../nbs/data/13_store.ipynb #8de198fb
-import errno, hashlib, json, os, re, shutil
+import errno, hashlib, json, os, shutil
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,66 +17,9 @@ from fastcore.basics import patch
 
 from ..core import ReportError, atomic_path, picture_id, run_parallel, write_json
 from .hashes import fingerprint
-from .pairs import check_pair, check_share, group_pairs, match_pairs, split_pairs
+from .manifest import JOURNAL, MANIFEST, note_in_journal, read_journal, read_manifest
+from .pairs import measure_pair, check_share, group_pairs, match_pairs, split_pairs
 from ..picture import picture_size, to_uint8
-
-# %% ../../nbs/data/13_store.ipynb #5147fa92
-_MANIFEST = "manifest.json"
-
-def _read_manifest(path):
-    "The manifest of a store as plain data; whatever is wrong with it is said in one sentence."
-    path, file = Path(path), Path(path)/_MANIFEST
-    if not file.is_file():
-        raise FileNotFoundError(f"no {_MANIFEST} in {path}: make one with `prepare` (paintsr_prepare), or name another folder")
-    try: manifest = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error: raise ValueError(f"{file} cannot be read ({error}): {_MEND.format(path)}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != 1:
-        raise ValueError(f"{file} is not a manifest of format 1: name another folder, or update paintsr_nb")
-    if (fault := _fault_of(manifest)): raise ValueError(f"{file} is damaged ({fault}): {_MEND.format(path)}")
-    return manifest | dict(pictures=[_EARLIER | row for row in manifest["pictures"]])
-
-_MEND = "put back a copy of that file, or delete {} and prepare again from the same pictures"
-_EARLIER = dict(low_bits=8, high_bits=8)     # what the first manifests did not say
-
-# %% ../../nbs/data/13_store.ipynb #5147fa94
-_FIELDS = dict(
-    id=str,
-    low=str,
-    high=str,
-    width=range(4, 2**31),
-    height=range(4, 2**31),
-    split=("train", "valid", "test"),
-    group=str,
-    hash=str,
-    halved=bool,
-    note=str,
-    low_file=re.compile(r"low/[^/\\]+\.npy"),
-    high_file=re.compile(r"(high/[^/\\]+\.npy)?"),
-    low_hash=str,
-    high_hash=str,
-)
-_OPTIONAL = dict(rmse=(int, float, type(None)), low_bits=(8, 16), high_bits=(0, 8, 16))
-
-def _fault_of(manifest):
-    "What is wrong with the content of a manifest; `None`: nothing."
-    for name, kind in dict(pictures=list, skipped=list, seed=int, valid=(int, float)).items():
-        if not isinstance(manifest.get(name), kind): return f"`{name}` is {_told(manifest, name)}"
-    for number, row in enumerate([*manifest["pictures"], *manifest["skipped"]]):
-        if not isinstance(row, dict): return f"entry {number} is {row!r}"
-    for number, row in enumerate(manifest["pictures"]):
-        known = _FIELDS | {name: kind for name, kind in _OPTIONAL.items() if name in row}
-        wrong = next((name for name, kind in known.items() if not _fits(row.get(name), kind)), None)
-        if wrong: return f"`{wrong}` of picture {row.get('id', number)!r} is {_told(row, wrong)}"
-    names = [row["id"] for row in manifest["pictures"]]
-    if len(set(names)) < len(names): return f"picture {max(names, key=names.count)!r} is there twice"
-
-def _fits(value, expected):
-    "Is a value of a type, or one of several, or does it match a pattern?"
-    if isinstance(expected, re.Pattern): return isinstance(value, str) and bool(expected.fullmatch(value))
-    if isinstance(expected, type) or isinstance(expected[0], type): return isinstance(value, expected)
-    return type(value) is type(expected[0]) and value in expected
-
-def _told(values, name): return repr(values[name])[:60] if name in values else "missing"
 
 # %% ../../nbs/data/13_store.ipynb #fae4867c
 _FILES = ("low_file", "high_file", "low_hash", "high_hash", "low_bits", "high_bits")
@@ -87,7 +30,7 @@ class Store:
     def __init__(self,
         path:str|Path, # Folder that `prepare` made
     ):
-        self.path, self.manifest = Path(path), _read_manifest(path)
+        self.path, self.manifest = Path(path), read_manifest(path)
         self.table = pd.DataFrame(self.manifest["pictures"], columns=_columns)
         self.skipped = pd.DataFrame(self.manifest["skipped"], columns=["file", "problem"])
         self._rows = {row["id"]: row for row in self.manifest["pictures"]}
@@ -198,11 +141,12 @@ def _verify_file(task):
     row = dict(id=name, file=file)
     try:
         size = os.stat(file).st_size
-        if size != n_bytes: return dict(row, problem=f"has {size:,} bytes, expected {n_bytes:,}: prepare again from the same pictures")
-        if _hash_file(file) != digest: return dict(row, problem="is not as it was written: delete it and prepare again from the same pictures")
-    except FileNotFoundError: return dict(row, problem="is missing: prepare again from the same pictures")
+        if size != n_bytes: return dict(row, problem=f"has {size:,} bytes, expected {n_bytes:,}: {_AGAIN}")
+        if _hash_file(file) != digest: return dict(row, problem=f"is not as it was written: delete it and {_AGAIN}")
+    except FileNotFoundError: return dict(row, problem=f"is missing: {_AGAIN}")
     except OSError as error: return dict(row, problem=f"cannot be read ({error.strerror}): look after the disk, and prepare again")
 
+_AGAIN = "prepare again from the same pictures"
 _header = 128 # bytes before the pixels in a NumPy file of three dimensions
 
 def _n_bytes(row, side):
@@ -239,31 +183,10 @@ def _room_for(n_bytes, out):
 def _take_in(task):
     "Check one pair, and store it where it is not there yet; its row, and its faults."
     row, earlier, out, name = task
-    row, faults, pixels = check_pair(row, earlier, scratch=out)
+    row, faults, pixels = measure_pair(row, earlier, scratch=out)
     if faults: return row, faults
     there = next((done for done in earlier if done["hash"] == row["hash"]), None)
     return row | ({name: there[name] for name in _FILES} if there else _write_pair(pixels, out, name)), []
-
-# %% ../../nbs/data/13_store.ipynb #3550f13d
-_JOURNAL = ".unfinished.jsonl"
-
-def _read_journal(out):
-    "Rows by id that an unfinished run has finished, and the names of all files it may have left."
-    file, finished, names = out/_JOURNAL, {}, set()
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
-        try: entry = json.loads(line)
-        except ValueError: continue       # the line that was being written when the run was killed
-        if "names" in entry: names |= set(entry["names"])
-        elif "planned" in entry: names |= {f"low/{entry['planned']}.npy", f"high/{entry['planned']}.npy"}
-        else: finished[entry["id"]] = entry
-    return finished, names
-
-def _note(out, *entries):
-    "Add lines to the journal; they are on the disk before anything else happens."
-    with open(out/_JOURNAL, "a", encoding="utf-8") as journal:
-        journal.write("\n" + "".join(json.dumps(entry) + "\n" for entry in entries))
-        journal.flush()
-        os.fsync(journal.fileno())
 
 # %% ../../nbs/data/13_store.ipynb #b1500002
 _PRINTS = "fingerprints.json"
@@ -296,12 +219,12 @@ class _Past:
 def _look_back(out):
     "The past of a folder; an error where it holds other things than a store."
     if out.exists() and not out.is_dir(): raise ValueError(f"{out} is a file: name a folder for the store")
-    made = (out/_MANIFEST).is_file()
-    if not made and not (out/_JOURNAL).is_file() and out.is_dir() and any(out.iterdir()):
+    made = (out/MANIFEST).is_file()
+    if not made and not (out/JOURNAL).is_file() and out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} holds other files and is no store: name a new or empty folder")
-    manifest = _read_manifest(out) if made else dict(pictures=[], seed=42, valid=0.1)
+    manifest = read_manifest(out) if made else dict(pictures=[], seed=42, valid=0.1)
     rows = {row["id"]: row for row in manifest["pictures"]}
-    finished, names = _read_journal(out)
+    finished, names = read_journal(out)
     names |= {row[name] for row in rows.values() for name in ("low_file", "high_file") if row[name]}
     return _Past(manifest, rows, finished, names, _read_prints(out))
 
@@ -345,14 +268,14 @@ def _take_all(out, tasks, num_workers):
     "Check all pairs and store what is new, noted in the journal as it is done: rows with all facts, faults, ids that were written."
     if not tasks: return [], [], []
     _check_room(tasks, out)
-    _note(out, *(dict(id=row["id"], planned=name) for row, *_, name in tasks))
+    note_in_journal(out, *(dict(id=row["id"], planned=name) for row, *_, name in tasks))
     rows, problems, written = [], [], []
     for (row, faults), task in zip(run_parallel(_take_in, tasks, num_workers, "preparing"), tasks):
         problems += faults
         if faults: continue
         rows.append(row)
         if row["low_file"] == f"low/{task[-1]}.npy":
-            _note(out, row)
+            note_in_journal(out, row)
             written.append(row["id"])
     return rows, problems, written
 
@@ -384,7 +307,7 @@ def _tidy(out, rows, past):
     "Remove what earlier runs left and the store does not need."
     in_use = {row[f"{side}_file"] for row in rows for side in ("low", "high")}
     temporary = [file for folder in (out, out/"low", out/"high") for file in folder.glob(".*.tmp*")]
-    for file in [*temporary, *(out/name for name in past.names - in_use), out/_JOURNAL]:
+    for file in [*temporary, *(out/name for name in past.names - in_use), out/JOURNAL]:
         try: file.unlink(missing_ok=True)
         except PermissionError: continue      # Windows: a reader has it open; it is in nobody's way
     for folder in (out/"low", out/"high", out):
@@ -461,8 +384,8 @@ def _turn_over(out, past, pictures, prints, skipped, valid, seed):
     _keep_prints(out, prints)
     manifest = dict(format=1, seed=seed, valid=valid, scale=4, degradation=_how_made(pictures), pictures=pictures, skipped=skipped)
     if (changed := manifest != past.manifest):
-        _note(out, dict(names=sorted(past.names)))
-        write_json(out/_MANIFEST, manifest)
+        note_in_journal(out, dict(names=sorted(past.names)))
+        write_json(out/MANIFEST, manifest)
     _tidy(out, pictures, past)
     return changed
 
@@ -513,10 +436,11 @@ def remove_pictures(
 )->Prepared: # The report; `.store` is the store
     "Take pictures out of a store; all others, and their split, stay as they are."
     out, ids = Path(out), {ids} if isinstance(ids, str) else set(ids)
-    _read_manifest(out)
+    read_manifest(out)
     with _alone(out):
         past = _look_back(out)
-        if (unknown := sorted(ids - set(past.rows))): raise ValueError(f"no picture {', '.join(unknown)} in {out}: take some of `store.ids()`")
+        if (unknown := sorted(ids - set(past.rows))):
+            raise ValueError(f"no picture {', '.join(unknown)} in {out}: take some of `store.ids()`")
         pictures = [row for name, row in past.rows.items() if name not in ids]
         if not pictures: raise ValueError(f"these are all pictures of {out}: delete the folder instead")
         prints = {row["hash"]: past.prints[row["hash"]] for row in pictures if row["hash"] in past.prints}
