@@ -18,6 +18,7 @@ from .painter import *
 from .data.technique import *
 from .data.hashes import *
 from .data.sources import *
+from .data.manifest import *
 from .data.pairs import *
 from .data.audit import *
 from .data.degrade import *
@@ -44,6 +45,7 @@ from .training.learner import *
 from .training.gan import *
 from .training.checkpoint import *
 from .training.guard import *
+from .training.meter import *
 from .training.parallel import *
 from .training.recipes import *
 from .training.train import *

@@ -46,15 +46,29 @@ def paintsr_prepare(
     prune:bool=False, # Take pictures out of the store that are not in this input?
     valid:float=None, # Share of the pictures kept for validation; 0.1 in a new store
     seed:int=None, # Another seed gives another split; 42 in a new store
+    remove:str=None, # Take pictures out of the store: their ids, with commas; without RAW, LOW and HIGH
+    verify:bool=False, # Read the store's files again and name what is missing or damaged; exit code 1 where there is any
     num_workers:int=None, # Processes; all cores where it is not given
 ):
-    "Check every picture and decode them into a store to train from; bad ones are listed before anything is written."
-    from paintsr_nb.data.store import prepare
+    "Check every picture and decode them into a store to train from; bad ones are listed before the store is changed."
+    from paintsr_nb.data.store import Store, prepare, remove_pictures
     folders = high[0] if high and len(high) == 1 else high
-    report = prepare(out, raw=raw, low=low, high=folders, skip_bad=skip_bad, halve=halve, prune=prune, valid=valid, seed=seed,
-                     num_workers=num_workers)
-    for file, problem in zip(report.skipped["file"], report.skipped["problem"]): print(f"left out: {file}: {problem}")
-    print(report)
+    if remove:
+        if raw or low or high: raise ValueError("--remove together with pictures to prepare: give one of the two")
+        print(remove_pictures(out, remove.split(",")))
+    elif raw or low or high or not verify:
+        report = prepare(out, raw=raw, low=low, high=folders, skip_bad=skip_bad, halve=halve, prune=prune, valid=valid, seed=seed,
+                         num_workers=num_workers)
+        for file, problem in zip(report.skipped["file"], report.skipped["problem"]): print(f"left out: {file}: {problem}")
+        print(report)
+    if verify: return _verified(Store(out), num_workers)
+
+def _verified(store, num_workers):
+    "Exit code after a line for each file that is not as it was written."
+    found = store.verify(num_workers)
+    for file, problem in zip(found["file"], found["problem"]): print(f"damaged: {file}: {problem}")
+    if not len(found): print(f"{store}; all files are as they were written")
+    return int(len(found) > 0)
 
 # %% ../nbs/90_commands.ipynb #c1500002
 @command

@@ -37,10 +37,13 @@ def round_half_up(
 
 # %% ../nbs/01_picture.ipynb #d091444a
 def to_uint8(
-    values:np.ndarray, # Floats of 0 to 1, any shape; what lies outside is clamped
+    values:np.ndarray, # Floats of 0 to 1, what lies outside is clamped; or uint16, or uint8, which stays as it is; any shape
 )->np.ndarray: # uint8, the same shape
-    "8-bit levels of floats in 0 to 1."
-    if not np.issubdtype(values.dtype, np.floating): raise TypeError(f"values are {values.dtype}, expected floats of 0 to 1")
+    "8-bit levels of floats in 0 to 1, or of levels of 16 bits."
+    if values.dtype == np.uint8: return values
+    if values.dtype == np.uint16: return round_half_up(values/np.float32(257))
+    if not np.issubdtype(values.dtype, np.floating):
+        raise TypeError(f"values are {values.dtype}, expected floats of 0 to 1, uint16 or uint8")
     if not np.isfinite(values).all(): raise ValueError("values hold NaN or infinity, expected 0 to 1: look for the step that made them")
     return round_half_up(values*values.dtype.type(255), np.uint8)
 
@@ -217,8 +220,7 @@ def read_rgb8(
     path:str|Path, # A picture file
 )->np.ndarray: # (H,W,3) uint8, RGB in sRGB, upright
     "The colours of a picture file in 8 bits of sRGB, without the rest."
-    pixels, _ = read_picture(path, srgb=True)
-    return pixels if pixels.dtype == np.uint8 else round_half_up(pixels/np.float32(257))
+    return to_uint8(read_picture(path, srgb=True)[0])
 
 # %% ../nbs/01_picture.ipynb #405d46e7
 def picture_size(

@@ -199,3 +199,9 @@ def test_parts_of_real_paintings_are_found(data):
     found = {one[1] for one, other in zip(alike.id, alike.other) if one[1] == other[1]}
     assert found == set(whole), "each part is found in its whole"
     assert all(one[1] == other[1] for one, other in zip(alike.id, alike.other)), "and in no other"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "pictures": [{"id": "boat"}]}'])
+def test_a_store_with_a_damaged_manifest(text, tmp_path):
+    (tmp_path/"manifest.json").write_text(text)
+    with pytest.raises(ValueError, match="manifest.json (cannot be read|is not a manifest|is damaged)"): audit_pairs(tmp_path, num_workers=1)

@@ -75,6 +75,20 @@ def test_prepare_twice(tmp_path, painting):
     assert np.array_equal(low, shrink(painting))
 
 
+def test_prepare_looks_after_a_store(tmp_path, painting):
+    for n, name in enumerate(("boat", "tree", "barn")): write_picture(tmp_path/"high"/f"{name}.png", np.roll(painting, 20*n, axis=0))
+    out = ["--out", tmp_path/"store"]
+    assert "all files are as they were written" in here("paintsr_prepare", "--high", tmp_path/"high", *out, "--valid", "0", "--verify").stdout
+    assert "1 removed" in here("paintsr_prepare", *out, "--remove", "boat").stdout
+    assert sorted(path.name for path in (tmp_path/"store"/"low").iterdir()) == ["barn.npy", "tree.npy"]
+    assert "no picture boat" in here("paintsr_prepare", *out, "--remove", "tree,boat", code=1).stderr
+    assert "give one of the two" in here("paintsr_prepare", "--high", tmp_path/"high", *out, "--remove", "tree", code=1).stderr
+    (tmp_path/"store"/"high"/"tree.npy").unlink()
+    told = here("paintsr_prepare", *out, "--verify", code=1).stdout
+    assert told.startswith(f"damaged: {tmp_path/'store'/'high'/'tree.npy'}: is missing") and len(told.splitlines()) == 1
+    assert "neither raw nor high" in here("paintsr_prepare", *out, code=1).stderr
+
+
 def test_audit_prints_findings_alone(tmp_path):
     for name, sample in zip(("0001", "0002", "0003"), samples(["cat", "dahlia", "pagoda"])):
         write_picture(tmp_path/f"raw/2400px/image_2400px_{name}.png", sample.high[:640, :512])

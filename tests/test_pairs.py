@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from paintsr_nb.core import PictureError, picture_id
-from paintsr_nb.data.pairs import find_pairs, read_pair, split_pairs
+from paintsr_nb.data.pairs import measure_pair, find_pairs, read_pair, split_pairs
 from paintsr_nb.data.sources import real_file
+from paintsr_nb.picture import to_uint8, write_picture
 from paintsr_nb.resize import shrink
 
 
@@ -317,9 +318,49 @@ def test_known_files_are_not_decoded_again(tmp_path, monkeypatch):
     import paintsr_nb.data.pairs as room
     fill(tmp_path, GOOD)
     pairs, _ = find_pairs(tmp_path, num_workers=1)
-    monkeypatch.setattr(room, "read_rgb8", lambda path: pytest.fail("decoded"))
-    again, _ = find_pairs(tmp_path, known=pairs.to_dict("records"), num_workers=1)
-    assert again.equals(pairs)
+    monkeypatch.setattr(room, "read_picture", lambda *args, **kwargs: pytest.fail("decoded"))
+    for row in pairs.drop(columns="group").to_dict("records"):
+        asked = {name: row[name] for name in ("id", "low", "high", "halved")}
+        again, faults, pixels = measure_pair(asked, [dict(row, hash="another"), row])
+        assert (again["hash"], again["print"], faults, pixels) == (row["hash"], row["print"], [], None)
+        with pytest.raises(pytest.fail.Exception): measure_pair(dict(asked, halved=True), [row])
+
+
+def test_a_half_that_cannot_be_read_is_not_taken_for_the_whole(tmp_path):
+    "HR alone was there before; now an LR lies beside it, and is broken."
+    fill(tmp_path, {"hr/boat.png": HIGH, "lr/boat.png": LOW[:30]})
+    alone = dict(id="boat", low="", high=str(tmp_path/"hr/boat.png"), halved=False)
+    known, _, _ = measure_pair(alone)
+    row = dict(alone, low=str(tmp_path/"lr/boat.png"))
+    assert [fault["file"] for fault in measure_pair(row, [known])[1]] == [row["low"]]
+    assert [fault["file"] for fault in measure_pair(dict(row, low=str(tmp_path/"lr/gone.png")), [known])[1]] == [str(tmp_path/"lr/gone.png")]
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_fault(tmp_path, monkeypatch):
+    import paintsr_nb.data.pairs as room
+    fill(tmp_path, {"boat.png": HIGH})
+    read = room.read_picture
+    def slow(path, **kwargs):
+        pixels = read(path, **kwargs)
+        write_picture(path, 255 - pixels[0])
+        return pixels
+    monkeypatch.setattr(room, "read_picture", slow)
+    _, faults, pixels = measure_pair(dict(id="boat", low="", high=str(tmp_path/"boat.png"), halved=False))
+    assert pixels is None and [fault["problem"] for fault in faults] == ["changed while it was read: wait until its folder is complete, then run again"]
+
+
+def test_sixteen_bits_stay(tmp_path):
+    "LR and HR each keep the depth of their file, also when HR is halved and LR is made; figures and fingerprints are those of 8 bits."
+    deep = np.random.default_rng(0).integers(2**16, size=(24, 24, 3)).astype(np.uint16)
+    write_picture(tmp_path/"hr/boat.png", deep)
+    write_picture(tmp_path/"lr/boat.png", shrink(to_uint8(deep)))
+    low, high = read_pair(tmp_path/"lr/boat.png", tmp_path/"hr/boat.png")
+    assert low.dtype == np.uint8 and np.array_equal(high, deep) and high.dtype == np.uint16
+    pairs, problems = find_pairs(low=tmp_path/"lr", high=tmp_path/"hr", num_workers=1)
+    assert problems.empty and pairs.rmse[0] < 0.6
+    low, high = read_pair("", tmp_path/"hr/boat.png", halved=True)
+    assert low.dtype == high.dtype == np.uint16 and np.array_equal(low, shrink(high))
+    assert np.abs(high - deep.reshape(12, 2, 12, 2, 3).mean((1, 3))).max() <= 0.5
 
 
 def test_the_split_keeps_groups_together():

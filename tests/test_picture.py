@@ -930,6 +930,6 @@ def test_levels_are_clamped_then_rounded_half_up():
         np.testing.assert_array_equal(to_uint8(np.array([-1, 0, 0.5/255, 1.5/255, 0.9999, 1, 7], dtype)), [0, 0, 1, 2, 255, 255, 255])
     np.testing.assert_array_equal(round_half_up(np.array([-1.0, 65534.5, 1e9]), np.uint16), [0, 65535, 65535])
     np.testing.assert_array_equal(round_half_up(np.arange(256.0)), np.arange(256))
-    with pytest.raises(TypeError, match="floats of 0 to 1"): to_uint8(RGB)
+    with pytest.raises(TypeError, match="floats of 0 to 1"): to_uint8(RGB.astype(int))
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="NaN or infinity"): to_uint8(np.array([bad]))

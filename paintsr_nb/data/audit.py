@@ -18,6 +18,7 @@ from ..core import PictureError, atomic_path, picture_id, run_parallel
 from ..picture import read_picture, round_half_up
 from ..resize import shrink
 from .hashes import BLANK, find_alike, fingerprint
+from .manifest import MANIFEST, read_manifest
 from .pairs import halve_picture, match_pairs
 from .sources import list_sources, real_file
 from .technique import jpeg_of_pixels
@@ -340,9 +341,9 @@ def _print_of(source):
 
 def _rows_of(raw, low, high, halve):
     "Rows to look at, and findings on files that belong to none."
-    if raw is not None and (manifest := Path(raw)/"manifest.json").is_file():
-        pictures = json.loads(manifest.read_text(encoding="utf-8"))["pictures"]
+    if raw is not None and (Path(raw)/MANIFEST).is_file():
         def array(name): return name and str(Path(raw)/name)
+        pictures = read_manifest(raw)["pictures"]
         return [dict(id=row["id"], low=array(row["low_file"]), high=array(row["high_file"]), halved=False) for row in pictures], []
     rows, problems = match_pairs(raw, low, high, halve)
     findings = [_finding(picture_id(row["file"]), row["file"], "error", row.get("kind", "unreadable"), row["problem"]) for row in problems]

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft, ndimage, special
 
 from .technique import RESAMPLERS, resampler_matrix, through_jpeg
-from ..picture import round_half_up
+from ..picture import round_half_up, to_uint8
 
 # %% ../../nbs/data/12_degrade.ipynb #94801380
 BLURS = dict( # Family → weight at a squared distance `z`, for an exponent `beta`
@@ -216,7 +216,7 @@ class Degradation(_Plain):
 
 # %% ../../nbs/data/12_degrade.ipynb #8a020416
 def degrade(
-    high:np.ndarray, # HR picture (4H,4W,3) uint8
+    high:np.ndarray, # HR picture (4H,4W,3) uint8, or uint16, which becomes uint8
     degradation:Degradation, # What may be done to it
     rng:np.random.Generator, # Decides everything
     part:tuple=None, # Top, left, height, width in LR pixels; `None` is the whole picture
@@ -232,7 +232,7 @@ def degrade(
     steps = _draw_steps(degradation, (height, width), rng)
     windows = [(top, top + rows, left, left + columns)]
     for step in reversed(steps): windows.insert(0, step.source(windows[0]))
-    pixels = _cut(high, (0, 4*height, 0, 4*width), windows[0])
+    pixels = to_uint8(_cut(high, (0, 4*height, 0, 4*width), windows[0]))
     for step, window, wanted in zip(steps, windows, windows[1:]): pixels = step.apply(pixels, window, wanted, rng)
     return np.ascontiguousarray(pixels if pixels.dtype == np.uint8 else round_half_up(pixels))
 

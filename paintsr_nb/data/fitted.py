@@ -16,6 +16,7 @@ from .degrade import DEGRADATIONS, Degradation, Round, Way
 from .sources import real_file
 from .store import Store
 from .technique import Technique, jpeg_of_file, name_technique
+from ..picture import to_uint8
 
 # %% ../../nbs/data/15_fitted.ipynb #edf2907f
 def name_pairs(
@@ -31,7 +32,7 @@ def name_pairs(
     return {row["id"]: _name_pair(store, row) for row in progress(chosen, what="naming", unit="pair")}
 
 def _name_pair(store, row):
-    return name_technique(store.low(row["id"]), store.high(row["id"]), _file_jpeg(row["low"]))
+    return name_technique(to_uint8(store.low(row["id"])), to_uint8(store.high(row["id"])), _file_jpeg(row["low"]))
 
 def _file_jpeg(path):
     "What a file tells of its JPEG, or `None`: it may be another kind of file, or gone."

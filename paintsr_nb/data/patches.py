@@ -91,7 +91,7 @@ def _centre(low, high, size, degradation=None, rng=None):
     cut = lambda pixels, k: np.ascontiguousarray(pixels[top*k:(top+rows)*k, left*k:(left+columns)*k])
     return degrade(high, degradation, rng, (top, left, rows, columns)) if degradation else cut(low, 1), cut(high, ratio)
 
-def _tensor(pixels): return TensorImage(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+def _tensor(pixels): return TensorImage(torch.from_numpy(to_uint8(pixels).transpose(2, 0, 1).copy()))
 
 # %% ../../nbs/data/14_patches.ipynb #0c14ba8b
 _PASS = 2**32   # an address is epoch*_PASS + index

@@ -22,7 +22,7 @@ from ..losses.fidelity import SRLoss
 from ..metrics import psnr, ssim
 from ..nets.modes import Mode
 from ..nets.tensors import to_pictures, to_tensor
-from ..picture import write_picture
+from ..picture import to_uint8, write_picture
 from .average import EMACallback
 from .callback import SRCallback, noted, sr_callbacks
 from .precision import PrecisionCallback
@@ -181,7 +181,7 @@ class PreviewCallback(SRCallback):
     def _row(self, index):
         "LR, SR and HR of the centre of one picture, side by side; white where it is smaller than the crop."
         size, net = self.size, self.learn.model
-        low, high = (np.asarray(side) for side in self.learn.dls.valid_ds[index])
+        low, high = (to_uint8(np.asarray(side)) for side in self.learn.dls.valid_ds[index])
         scale, (height, width) = high.shape[0]//low.shape[0], low.shape[:2]
         top, left = max(height - size, 0)//2, max(width - size, 0)//2
         low = low[top:top+size, left:left+size]

@@ -31,6 +31,7 @@ from .checkpoint import BestCallback, CheckpointCallback, HistoryCallback, Stage
 from .gan import GANCallback
 from .guard import GuardCallback
 from .learner import PreviewCallback, ScheduleCallback, ScoreColumn, seed_everything, sr_learner, time_steps
+from .meter import MeterCallback
 from .parallel import ParallelCallback, check_norms, same_everywhere, start_parallel
 from .recipes import Recipe, Stage, Terms, recipe_from_json
 from .run import SCORES, RunFolder, newest_checkpoint, save_checkpoint, stop_on_interrupt
@@ -191,7 +192,7 @@ def _run_learner(recipe, index, net, setup, folder, rows, minutes):
     ]
     if folder.writes:
         write = lambda name, save: folder.write(f"preview/{index}_{stage.name}_{name}", save)
-        callbacks += [PreviewCallback(folder.path/"preview", write=write), StageBarCallback(stage.name)]
+        callbacks += [PreviewCallback(folder.path/"preview", write=write), StageBarCallback(stage.name), MeterCallback()]
     return stage_learner(recipe, stage, net, setup, cbs=callbacks)
 
 def _card(recipe, stage, setup):
