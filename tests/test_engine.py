@@ -18,10 +18,13 @@ from paintsr_nb.picture import read_rgb8
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
-from paintsr_nb.upscaling.engine import Upscaler, measure_context, measure_modes, upscale
+from paintsr_nb.upscaling.engine import ModeCost, Upscaler, measure_context, measure_modes, upscale
 
 pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
 BF16 = Mode("bf16")
+
+
+def cost(mode): return ModeCost(mode, seconds=1.0, db=60.0, levels=1.0)
 
 
 class Repeat(Generator):
@@ -82,7 +85,7 @@ def test_tiles_begin_at_the_blocks_of_a_net():
 def test_every_mode_gives_the_picture(mode):
     net, pixels = small_net(), noise(20, 30)
     up = Upscaler(net, device="cpu")
-    up._known[up.device] = mode
+    up._known[up.device] = cost(mode)
     off = np.abs(up(pixels).astype(int) - Upscaler(net, device="cpu", precise=True)(pixels))
     assert off.max() <= (1 if mode.precision == "fp32" else 6) and off.mean() < 0.5
 
@@ -92,8 +95,8 @@ def test_only_a_tile_and_its_context_reach_the_net():
     up.context = 3
     up.net.seen.clear()
     up(noise(100, 70))
-    assert len(up.net.seen) == 70 + 1   # and one run of the prediction of memory, on 16 x 16
-    assert {max(shape) for shape in up.net.seen[1:]} == {13, 16} and up.net.seen[0] == (16, 16)
+    assert len(up.net.seen) == 70 + 1   # and one run of the prediction of memory, on 64 x 4
+    assert {max(shape) for shape in up.net.seen[1:]} == {13, 16} and up.net.seen[0] == (64, 4)
 
 
 def test_a_module_is_left_as_it_is():
@@ -140,7 +143,7 @@ def test_a_tile_that_overflows_is_computed_again_alone():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     pixels[25, 25] = 255
     up = Upscaler(NaNInBF16(), device="cpu", tile=10)
-    up._known[up.device] = BF16
+    up._known[up.device] = cost(BF16)
     with pytest.warns(UserWarning, match="computed again in float32") as told: sr = up(pixels)
     assert np.array_equal(sr, repeat(pixels)) and len(told) == 1
 
@@ -162,7 +165,7 @@ def test_16_bit_pictures_never_go_through_bfloat16():
         def forward(self, low): return super().forward(low)*(0.9 if torch.is_autocast_enabled("cpu") else 1)
 
     up = Upscaler(Coarse(), device="cpu")
-    up._known[up.device] = BF16
+    up._known[up.device] = cost(BF16)
     assert np.array_equal(up(noise(10, 10, np.uint16)), repeat(noise(10, 10, np.uint16)))
     assert not np.array_equal(up(noise(10, 10)), repeat(noise(10, 10)))
 
@@ -171,7 +174,7 @@ class Hungry(Repeat):
     room, error = 100, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     def forward(self, low):
-        if low[0, 0].numel() > self.room and low.shape[-1] != 16: raise self.error
+        if low[0, 0].numel() > self.room and low.shape[-1] != 4: raise self.error
         return super().forward(low)
 
 
@@ -188,7 +191,7 @@ def test_tiles_are_halved_until_they_fit(error):
 def test_no_memory_at_all_is_one_sentence_and_other_errors_stay():
     net = Hungry()
     net.room = 0
-    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="even with tiles of 15 px: close other programs"):
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="even with tiles of 14 px: close other programs"):
         Upscaler(net, device="cpu", precise=True)(noise(43, 43))
     net.error = RuntimeError("shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"): Upscaler(net, device="cpu", precise=True)(noise(43, 43))
@@ -200,9 +203,11 @@ def test_a_mode_that_the_net_does_not_know_is_left_out_and_one_that_is_wrong_not
             if torch.is_autocast_enabled("cpu"): raise RuntimeError("not implemented for 'BFloat16'")
             return super().forward(low)
 
-    assert {mode.precision for mode in measure_modes(NoBF16())} == {"fp32"}
-    wrong = measure_modes(NaNInBF16())
-    assert wrong[BF16][1] == float("inf") and engine._best_mode(wrong).precision == "fp32"
+    assert {cost.mode.precision for cost in measure_modes(NoBF16())} == {"fp32"}
+    class NaN(Repeat):
+        def forward(self, low): return super().forward(low)*(float("nan") if torch.is_autocast_enabled("cpu") else 1)
+    wrong = measure_modes(NaN())
+    assert next(cost for cost in wrong if cost.mode == BF16).levels == float("inf") and engine._best_mode(wrong).mode.precision == "fp32"
 
 
 def test_modes_are_measured_once_for_a_net(monkeypatch, tmp_path):
@@ -245,14 +250,14 @@ def test_context_is_measured_where_it_is_known():
 def test_the_packaged_model_shows_no_seam(precision):
     low = samples("pagoda")[0].low[200:290, 240:340]
     tiled, whole = (Upscaler("default", "cpu", tile) for tile in (33, 1000))
-    for up in (tiled, whole): up._known = {up.device: Mode(precision)}
+    for up in (tiled, whole): up._known = {up.device: cost(Mode(precision))}
     assert np.abs(tiled(low).astype(int) - whole(low)).max() <= 1
 
 
 @pytest.mark.shared
 def test_bfloat16_costs_the_packaged_model_two_levels_at_most(data):
     exact, fast = (Upscaler("default", "cpu") for _ in range(2))
-    exact._known, fast._known = {exact.device: PRECISE}, {fast.device: BF16}
+    exact._known, fast._known = {exact.device: cost(PRECISE)}, {fast.device: cost(BF16)}
     for path in list_pictures(data/"lr600")[:6]:
         low = read_rgb8(path)[100:180, 100:180]
         off = np.abs(exact(low).astype(int) - fast(low))
