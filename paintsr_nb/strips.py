@@ -190,6 +190,7 @@ def _write_tree(path, image, rest, quality):
         new = temporary.with_name(temporary.name + ".tree")
         try:
             image.dzsave(str(new/"a"), suffix=".png" if lossless else f".jpg[Q={quality},optimize_coding]", keep="icc")
+            (new/"a_files"/"vips-properties.xml").unlink(missing_ok=True)
             if files.exists(): shutil.rmtree(files)
             os.replace(new/"a_files", files)
             shutil.copyfile(new/"a.dzi", temporary)
