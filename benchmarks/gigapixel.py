@@ -1,6 +1,6 @@
 """Memory of one large picture over its size: each size in a process of its own, from rows of a TIFF to a tiled TIFF with its pyramid.
 
-    python benchmarks/gigapixel.py [--sizes 600,1200,2400,4800,8000] [--model default] [--max_memory 0]
+    python benchmarks/gigapixel.py [--sizes 600,1200,2400,4800,8000] [--model default] [--max-memory 0]
 
 Prints per size the highest resident memory, wall and CPU seconds, and the size of the result. 8,000 px take some minutes and 5 GB of disk.
 """
@@ -51,5 +51,5 @@ def main(
         for side in map(int, sizes.split(",")):
             write_picture(f"{folder}/low.tif", mosaic(side))
             print(f"{side:6} px: ", end="", flush=True)
-            subprocess.run([sys.executable, __file__, "--model", model, "--max_memory", str(max_memory),
+            subprocess.run([sys.executable, __file__, "--model", model, "--max-memory", str(max_memory),
                             "--path", f"{folder}/low.tif", "--target", f"{folder}/sr.tif"], check=True)
