@@ -1,4 +1,6 @@
-"The engine: products of sizes, nets that fail, what it leaves alone."
+"""The engine: products of sizes, nets that fail, what it leaves alone.
+
+Tests named `row_NN` are rows of `users.md`, table 1; 17 to 22 are in test_gigapixel.py, too."""
 import itertools
 import os
 import subprocess
@@ -59,7 +61,7 @@ def test_a_net_that_repeats_pixels_is_bit_exact(scale):
         assert sr.dtype == dtype and np.array_equal(sr, repeat(pixels, scale)), (height, width, tile)
 
 
-def test_tiled_equals_whole_and_less_context_does_not():
+def test_row_10_tiled_equals_whole_and_less_context_does_not():
     net = small_net()
     for height, width in ((1, 1), (3, 60), (41, 33)):
         pixels = noise(height, width)
@@ -91,7 +93,7 @@ def test_every_mode_gives_the_picture(mode):
     assert off.max() <= (1 if mode.precision == "fp32" else 6) and off.mean() < 0.5
 
 
-def test_only_a_tile_and_its_context_reach_the_net():
+def test_row_15_only_a_tile_and_its_context_reach_the_net():
     up = Upscaler(Repeat(), device="cpu", tile=10, precise=True)
     up.context = 3
     up.net.seen.clear()
@@ -140,7 +142,7 @@ def test_a_gpu_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="device='cuda:1': PyTorch .* can use no NVIDIA GPU here, choose 'cpu'"): Upscaler(Repeat(), "cuda:1")
 
 
-def test_a_tile_that_overflows_is_computed_again_alone():
+def test_row_25_a_tile_that_overflows_is_computed_again_alone():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     pixels[25, 25] = 255
     up = Upscaler(NaNInBF16(), device="cpu", tile=10)
@@ -153,7 +155,7 @@ class NaNAtTheEnd(Repeat):
     def forward(self, low): return super().forward(low)*(float("nan") if low.amax() > 0.99 else 1)
 
 
-def test_a_net_that_gives_nan_gives_no_picture():
+def test_row_25_a_net_that_gives_nan_gives_no_picture():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     up = Upscaler(NaNAtTheEnd(), device="cpu", tile=10, precise=True)
     up(pixels)
@@ -181,7 +183,7 @@ class Hungry(Repeat):
 
 @pytest.mark.filterwarnings("ignore:out of memory")
 @pytest.mark.parametrize("error", (Hungry.error, MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")))
-def test_tiles_are_halved_until_they_fit(error):
+def test_row_22_tiles_are_halved_until_they_fit(error):
     pixels, net = noise(70, 70), Hungry()
     net.error, net.room = error, 400
     up = Upscaler(net, device="cpu", precise=True)
@@ -375,6 +377,14 @@ def test_row_14_a_tile_that_fails_fails_the_picture():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     pixels[29, 29] = 255
     with pytest.raises(RuntimeError, match="something in the driver"): Upscaler(Fails(), device="cpu", tile=10, precise=True)(pixels)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_row_23_24_a_processor_is_enough_and_its_rate_is_measured():
+    "Without a GPU the packaged net runs on the CPU, nobody has to say so, and the rate from which a time can be told is known."
+    up = Upscaler()
+    assert up.device.type == "cpu" and up(noise(20, 20)).shape == (80, 80, 3)
+    assert 0 < up._known[up.device].seconds < 60 and up.device.type in repr(up)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -265,5 +265,5 @@ def test_row_20_the_image_library_takes_our_own_large_output(tmp_path):
     "A PNG whose size Pillow alone would call a bomb is read by us."
     image = pyvips.Image.black(14_000, 13_000)
     image.pngsave(str(tmp_path/"a.png"))
-    picture = gigapixel.OpenPicture(tmp_path/"a.png")
+    picture = gigapixel.RowReader(tmp_path/"a.png")
     assert (picture.height, picture.width) == (13_000, 14_000)

@@ -215,7 +215,8 @@ def _memo(
     "The file for what was measured of a net on this machine."
     if os.environ.get("PAINTSR_REMEMBER") == "0": return None
     base = os.environ.get("PAINTSR_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"paintsr_nb"
-    machine = [_processor(), torch.__version__, device.type, torch.cuda.get_device_name(device) if device.type == "cuda" else "", fingerprint]
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    machine = [_processor(), torch.__version__, card, fingerprint]
     return Path(base)/"modes"/f"{hashlib.sha256(json.dumps(machine).encode()).hexdigest()[:32]}.json"
 
 @lru_cache(maxsize=1)

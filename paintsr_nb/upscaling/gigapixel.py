@@ -16,7 +16,7 @@ from ..core import write_json
 from ..nets.modes import PRECISE
 from ..picture import MAX_BYTES, PictureError
 from ..resize import enlarge
-from ..strips import LARGE_FORMATS, LevelsFile, OpenPicture, decoded_size, read_rows, stored_levels, write_levels
+from ..strips import LARGE_FORMATS, LevelsFile, RowReader, decoded_size, read_rows, stored_levels, write_levels
 from .tiles import plan_tiles
 
 # %% ../../nbs/upscaling/41_gigapixel.ipynb #41a10009
@@ -112,7 +112,7 @@ def upscale_large(
     start, output = time.monotonic(), Path(output)
     if output.suffix.lower() not in LARGE_FORMATS:
         raise PictureError(f"{output}: a picture of this size is written as {', '.join(LARGE_FORMATS)}: choose one of them")
-    picture = OpenPicture(path)
+    picture = RowReader(path)
     height, width, scale, rest = picture.height, picture.width, upscaler.scale, picture.rest.enlarged(upscaler.scale)
     mode = upscaler.mode if picture.dtype == np.uint8 else PRECISE
     about = dict(input=_hash_of(path), net=upscaler.fingerprint, mode=str(mode), tile=None, suffix=output.suffix.lower())
