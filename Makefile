@@ -28,12 +28,12 @@ test-oldest: .venv-oldest/.ready
 
 .venv-oldest/.ready: settings.ini setup.py constraints-oldest.txt
 	$(PYTHON) -m venv --clear .venv-oldest
-	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[dev,lab,perceptual,parallel]"
+	.venv-oldest/bin/python -m pip install -c constraints-oldest.txt -e ".[dev,lab,perceptual,parallel,onnx]"
 	touch $@
 
 $(READY): settings.ini setup.py constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,lab,perceptual,parallel]"
+	$(BIN)/python -m pip install -c constraints.txt -e ".[dev,lab,perceptual,parallel,onnx]"
 	touch $@
 
 clean:

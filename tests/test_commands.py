@@ -174,3 +174,38 @@ def test_unknown_models_are_refused_by_name(tmp_path, data, painting, name):
     write_picture(tmp_path/"a.png", shrink(painting))
     report = here("paintsr_upscale", tmp_path/"a.png", "--out", tmp_path/"out", "--model", data.parent/"weights"/name, code=1).stderr
     assert name in report and "RRDBNet" in report and not (tmp_path/"out").exists()
+
+
+def test_more_than_one_pass_is_asked_for_on_the_line(tmp_path, model, painting):
+    write_picture(tmp_path/"in"/"boat.png", shrink(painting))
+    common = "paintsr_upscale", tmp_path/"in", "--model", model, "--out"
+    here(*common, tmp_path/"double", "--scale", 2, "--tta", "--consistent")
+    double, = (tmp_path/"double").iterdir()
+    assert read_rgb8(double).shape == (64, 48, 3)
+    assert np.abs(shrink(read_rgb8(double), 2).astype(int) - shrink(painting)).max() <= 1
+    here(*common, tmp_path/"blend", "--blend", f"{model}:0.5")
+    here(*common, tmp_path/"plain")
+    blend, plain = (read_rgb8(next((tmp_path/name).iterdir())) for name in ("blend", "plain"))
+    assert np.abs(blend.astype(int) - plain).max() <= 1   # half of itself and half of itself
+    for words, sentence in ((("--blend", "default:0.5"), "interpolate between stages"), (("--blend", model), "for instance esrgan.pth:0.3"),
+                            (("--scale", 0), "expected a whole number from 1 to 64")):
+        assert sentence in here(*common, tmp_path/"none", *words, code=1).stderr
+    assert not (tmp_path/"none").exists()
+
+
+def test_models_are_listed_with_their_facts(tmp_path, model):
+    (tmp_path/"cut.pth").write_bytes(model.read_bytes()[:500])
+    listed = here("paintsr_models", model, tmp_path, "--json", tmp_path/"models.json", code=1)
+    assert "compact, 8 filters, 1 blocks, 4 scale" in listed.stdout and "cut.pth is damaged" in listed.stderr
+    assert json.loads((tmp_path/"models.json").read_text())[0]["scale"] == 4
+    assert "realesr-general-x4v3" in here("paintsr_models").stdout
+
+
+def test_models_are_exported(tmp_path, model):
+    save_model(tmp_path/"rrdb.safetensors", make_generator("rrdbnet", num_filters=8, num_blocks=1))
+    here("paintsr_export", tmp_path/"rrdb.safetensors", "--out", tmp_path/"bare.safetensors")
+    assert "is there already" in here("paintsr_export", tmp_path/"rrdb.safetensors", "--out", tmp_path/"bare.safetensors", code=1).stderr
+    assert "export it as .onnx" in here("paintsr_export", model, "--out", tmp_path/"x.safetensors", code=1).stderr
+    assert "ends in .onnx or .safetensors" in here("paintsr_export", model, "--out", tmp_path/"x.pth", code=1).stderr
+    pytest.importorskip("onnxscript")
+    assert "same picture" in here("paintsr_export", model, "--out", tmp_path/"x.onnx").stdout

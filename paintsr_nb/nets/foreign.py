@@ -6,12 +6,13 @@
 __all__ = ['read_weights', 'unwrap', 'rrdb_layout', 'ForeignNet', 'foreign_net', 'load_model']
 
 # %% ../../nbs/nets/23_foreign.ipynb #1931cb0a
-import copy, re, warnings
+import copy, math, re, warnings, zipfile
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from .generators import Generator
 from .weights import UnsupportedModel, check_download, find_model, first_few, generator_from, read_safetensors
@@ -28,7 +29,9 @@ def read_weights(
 # %% ../../nbs/nets/23_foreign.ipynb #b1d07432
 def _read_pickle(path):
     try:
-        with warnings.catch_warnings(action="ignore"): state = torch.load(path, map_location="cpu", weights_only=True)
+        excess = _excess(path)
+        if excess is None:
+            with warnings.catch_warnings(action="ignore"): state = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError: raise
     except Exception as error:   # a damaged pickle can raise nearly anything
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
@@ -38,9 +41,21 @@ def _read_pickle(path):
             raise ValueError(f"{path} {what}, and is refused, because only tensors and plain values are safe to read: "
                              "ask its maker for the bare state dict, best as .safetensors") from None
         raise ValueError(f"{path} is damaged, or no PyTorch file: download or copy it again") from None
+    if excess: raise ValueError(f"{path} {excess}, and is refused, because weights need no more memory than their file")
     if not isinstance(state, dict):
         raise UnsupportedModel(f"{path} holds a {type(state).__name__}, expected a dict of tensors: save a state dict")
     return state
+
+def _excess(path):
+    "By what a small pickle would fill the memory, or `None`; PyTorch allows both."
+    with open(path, "rb") as file: zipped = file.read(4) == b"PK\x03\x04"
+    pickled = b"" if zipped else Path(path).read_bytes()
+    if zipped:
+        with zipfile.ZipFile(path) as archive:
+            unpacked, size = sum(record.file_size for record in archive.infolist()), Path(path).stat().st_size
+            if unpacked > 4*size + 10**6: return f"would unpack from {size:,} bytes to {unpacked:,}"
+            pickled = b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".pkl"))
+    if b"bytearray\n" in pickled: return "asks for a bytearray of any size while it is read"
 
 # %% ../../nbs/nets/23_foreign.ipynb #710d4272
 _BOXES = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
@@ -48,17 +63,31 @@ _PREFIXES = ("module.", "netG.")
 
 def unwrap(
     state:dict, # What `read_weights` gave
+    path:str|Path="the state dict", # Where it came from, for messages
 )->tuple[dict, list[str]]: # The bare state dict in float32, and the names of the boxes it came from
     "Take a state dict out of the usual boxes; of several nets in one file the average (EMA) wins."
-    boxes = []
+    boxes, opened = [], [state]
     while (box := next((key for key in _BOXES if isinstance(state.get(key), dict)), None)):
         state = state[box]
         boxes.append(box)
+        if any(state is one for one in opened):
+            raise UnsupportedModel(f"{path} holds a dict that contains itself ({first_few(boxes, '.')}): save the bare state dict")
+        opened.append(state)
     state = {key: value for key, value in state.items() if isinstance(value, torch.Tensor) and isinstance(key, str)}
     state.pop("n_averaged", None)   # a counter of PyTorch's own average
     while (prefix := next((prefix for prefix in _PREFIXES if state and all(key.startswith(prefix) for key in state)), None)):
         state = {key.removeprefix(prefix): value for key, value in state.items()}
+    for key, value in state.items(): _check_tensor(key, value, path)
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}, boxes
+
+def _check_tensor(key, value, path):
+    "Raise unless a tensor is plain numbers in memory, each with a place of its own."
+    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.is_meta:
+        raise UnsupportedModel(f"{path} holds {key} as a sparse, nested, quantised or meta tensor, expected plain numbers: "
+                               "save it with `dequantize()` or `to_dense()`")
+    held, numbers = value.untyped_storage().nbytes()//value.element_size(), value.numel()
+    if numbers > held:
+        raise UnsupportedModel(f"{path} holds {key} as {held:,} numbers that are stretched to {numbers:,}: save it with `contiguous()`")
 
 # %% ../../nbs/nets/23_foreign.ipynb #0aab0e14
 _DIALECTS = {
@@ -135,6 +164,21 @@ def _foreign_context(found):
     return 64
 
 # %% ../../nbs/nets/23_foreign.ipynb #e87dffbd
+class _Bounded(TorchFunctionMode):
+    "Stops the making of a net that has far more layers, or far more numbers, than the state dict that shall fill it."
+    def __init__(self, state):
+        super().__init__()
+        self.layers = 4*len(state) + 1_000
+        self.numbers = 16*sum(value.numel() for value in state.values()) + 10**7
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is torch.empty and args:
+            self.layers -= 1
+            self.numbers -= math.prod(args[0] if isinstance(args[0], (tuple, list)) else args)
+            if min(self.layers, self.numbers) < 0: raise ValueError("its keys and shapes ask for a net far larger than the file")
+        return function(*args, **(kwargs or {}))
+
+# %% ../../nbs/nets/23_foreign.ipynb #e87dffbf
 def _foreign(state, path):
     "The net that spandrel makes of a state dict; its card says what it is."
     import spandrel
@@ -142,7 +186,7 @@ def _foreign(state, path):
     supported = (f"Supported are this package's own files, 4x RRDBNet in four layouts ({', '.join(_DIALECTS)}), "
                  f"and what spandrel {spandrel.__version__} knows, such as SRVGGNetCompact, SwinIR, HAT, DAT, OmniSR, PLKSR, ATD")
     try:
-        with torch.random.fork_rng(devices=[]):   # the weights that spandrel begins with draw no number of ours
+        with torch.random.fork_rng(devices=[]), _Bounded(state):   # what spandrel begins with draws no number of ours
             found = spandrel.MAIN_REGISTRY.load(dict(state))
     except spandrel.UnsupportedModelError:
         raise UnsupportedModel(f"{path} holds a network that is not known ({keys}). {supported}") from None
@@ -207,7 +251,7 @@ def load_model(
     "The generator in a weight file, ours or anybody's."
     path = find_model(name_or_path)
     state, header = read_weights(path)
-    state, boxes = unwrap(state)
+    state, boxes = unwrap(state, path)
     if not state: raise UnsupportedModel(f"{path} holds no tensors: name a file that holds a state dict")
     spoiled = [key for key, value in state.items() if not value.isfinite().all()]
     if spoiled: raise ValueError(f"{path} holds values that are no finite numbers in {first_few(spoiled)}: take an earlier checkpoint")

@@ -7,7 +7,7 @@ __all__ = ['WEIGHT_SUFFIXES', 'save_model', 'packaged_models', 'find_model', 'ch
            'UnsupportedModel', 'generator_from', 'interpolated']
 
 # %% ../../nbs/nets/22_weights.ipynb #bfeb325f
-import copy, json
+import copy, inspect, json
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from ..core import atomic_path
 from .generators import GENERATORS, Generator, check_generator, make_generator
+from .zoo import ZOO, fetch
 
 # %% ../../nbs/nets/22_weights.ipynb #47faafbe
 def save_model(
@@ -53,7 +54,7 @@ def packaged_models()->dict[str, Path]: # Name -> file
 WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 def find_model(
-    name_or_path:str|Path, # Name of a packaged model, folder of a run, or weight file
+    name_or_path:str|Path, # Name of a packaged or public model, folder of a run, or weight file
 )->Path: # The weight file
     "The weight file that a name, a run folder or a path leads to."
     named = packaged_models()
@@ -62,7 +63,8 @@ def find_model(
     if path.is_dir():
         if (path/"model.safetensors").is_file(): return path/"model.safetensors"
         raise FileNotFoundError(f"no model.safetensors in the folder {path}: name the folder of a finished run, or a weight file")
-    known = (f"packaged models are {', '.join(named) or '(none)'}; "
+    if str(name_or_path) in ZOO and not path.exists(): return fetch(str(name_or_path))
+    known = (f"packaged models are {', '.join(named) or '(none)'}, public ones {', '.join(ZOO)}; "
              f"a run folder or a file ({', '.join(WEIGHT_SUFFIXES)}) is named by its path")
     if not path.is_file(): raise FileNotFoundError(f"no model {str(name_or_path)!r}: {known}")
     if path.suffix.lower() not in WEIGHT_SUFFIXES: raise ValueError(f"{path} is no weight file: {known}")
@@ -87,9 +89,24 @@ def read_safetensors(
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get(_HEADER, "{}"))
-            return {key: file.get_tensor(key) for key in file.keys()}, header
-    except (SafetensorError, ValueError) as error:
+            state = {key: file.get_tensor(key) for key in file.keys()}
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, or no safetensors file ({error}): download or copy it again") from None
+    if header != {}: _check_header(header, path)
+    return state, header
+
+_FARTHEST = 4096 # No net looks farther, in LR pixels; a larger context is a damaged header
+
+def _check_header(header, path):
+    "Raise unless the header of a file of ours is what `save_model` writes."
+    kinds = dict(arch=str, arguments=dict, card=dict)
+    wrong = "" if isinstance(header, dict) else f"it is a {type(header).__name__}, expected a dict"
+    for name, kind in kinds.items():
+        if wrong or name == "card" and name not in header: continue
+        if not isinstance(header.get(name), kind): wrong = f"{name} is {header.get(name)!r:.80}, expected a {kind.__name__}"
+    context = 0 if wrong else header.get("context", 0)
+    if type(context) is not int or not 0 <= context <= _FARTHEST: wrong = f"context={context!r:.80}, expected 0 to {_FARTHEST} LR pixels"
+    if wrong: raise ValueError(f"{path} has a header that `save_model` never wrote ({wrong}): download it again, or save it anew")
 
 # %% ../../nbs/nets/22_weights.ipynb #92b1997a
 def first_few(
@@ -111,8 +128,10 @@ def _fill(
     expected = net.state_dict()
     wrong = [f"{key} is missing" for key in expected if key not in state]
     wrong += [f"{key} is left over" for key in state if key not in expected]
-    wrong += [f"{key} is {_shape(state[key])}, expected {_shape(expected[key])}" for key in expected
-              if key in state and state[key].shape != expected[key].shape]
+    both = [(key, state[key], value) for key, value in expected.items() if key in state]
+    wrong += [f"{key} is {_shape(found)}, expected {_shape(value)}" for key, found, value in both if found.shape != value.shape]
+    wrong += [f"{key} is {_kind(found)}, expected {_kind(value)}" for key, found, value in both
+              if found.is_floating_point() != value.is_floating_point()]
     if wrong:
         raise ValueError(f"{path} does not fit {net.arch} ({_size(net.arguments)}): {first_few(wrong, '; ')}. "
                          "The file is incomplete, or was changed: look for another copy")
@@ -120,6 +139,8 @@ def _fill(
     return net
 
 def _shape(tensor): return "x".join(map(str, tensor.shape)) or "a number"
+
+def _kind(tensor): return str(tensor.dtype).removeprefix("torch.")
 
 def _size(arguments): return ", ".join(f"{value} {name.removeprefix('num_')}" for name, value in arguments.items())
 
@@ -136,13 +157,24 @@ def generator_from(
     arch, arguments = header["arch"], header["arguments"]
     if arch not in GENERATORS:
         raise UnsupportedModel(f"{path} is for the generator {arch!r}, and this version has {', '.join(GENERATORS)}: upgrade paintsr_nb")
+    _check_sizes(arch, arguments, state, path)
     try:
         with torch.device("meta"): net = make_generator(arch, **arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise UnsupportedModel(f"{path} was written by another version ({arch}: {error}): upgrade paintsr_nb") from None
     net.context = header.get("context", net.context)
     net.card = header.get("card", {}) | dict(source=f"{arch}, {_size(arguments)}")
     return _fill(net, state, path).eval()
+
+def _check_sizes(arch, arguments, state, path):
+    "Raise where a whole number that the net is made of is none, or more than the file can hold."
+    numbers, parameters = sum(value.numel() for value in state.values()), inspect.signature(GENERATORS[arch]).parameters
+    for name, value in arguments.items():
+        if name not in parameters or parameters[name].annotation is not int: continue
+        most = len(state) if name == "num_blocks" else numbers
+        if type(value) is int and 1 <= value <= most: continue
+        raise ValueError(f"{path} says {name}={value!r:.80}, expected a whole number from 1 to {most:,}, because it holds {len(state):,} "
+                         f"tensors of {numbers:,} numbers in all: the file is damaged, download or copy it again")
 
 # %% ../../nbs/nets/22_weights.ipynb #22aa0002
 def interpolated(

@@ -23,6 +23,7 @@ from ..nets.generators import Generator, check_generator
 from ..nets.modes import PRECISE, Mode, best_mode, measure_modes, prepared_net, remembered_mode, run_net
 from ..nets.tensors import check_pixels, to_pictures, to_tensor
 from ..nets.weights import find_model
+from .refine import consistent_with
 from .tiles import Tile, cut, place, plan_tiles, split_tile
 
 # %% ../../nbs/upscaling/41_engine.ipynb #0c19a382
@@ -81,6 +82,7 @@ class Upscaler:
         device:str|torch.device=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
         tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory
         precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
+        consistent:bool=False, # Correct each result until it agrees with its LR picture, see `consistent_with`?
         max_memory:int=None, # Bytes of RAM that the whole process may take; `None`: half of what is free for the tile
     ):
         if tile is not None and tile < 1:
@@ -88,6 +90,7 @@ class Upscaler:
         if max_memory is not None and max_memory < 1:
             raise ValueError(f"max_memory={max_memory} must be 1 or more: count it in bytes, or None for half of what is free")
         net = check_generator(model) if isinstance(model, nn.Module) else load_model(model)
+        if consistent and net.scale == 1: raise ValueError(f"{model} is a model of 1x: consistent=True would undo all that it does")
         self.scale = net.scale
         self.context = net.context
         self.step = net.step
@@ -95,6 +98,7 @@ class Upscaler:
         self.device = _device(device)
         self.tile = tile
         self.precise = precise
+        self.consistent = consistent
         self.max_memory = max_memory
         self.net = prepared_net(net, self.device)
         self._lasting = net is not model   # a class that is written in a notebook may change under one name
@@ -233,11 +237,11 @@ def __call__(self:Upscaler,
     "The picture, `scale` times as large."
     check_pixels(pixels)
     sr = np.empty((self.scale*pixels.shape[0], self.scale*pixels.shape[1], 3), pixels.dtype)
-    tiles = self.plan(*pixels.shape[:2], beside=sr.nbytes)
+    tiles = self.plan(*pixels.shape[:2], beside=(4 if self.consistent else 1)*sr.nbytes)
     for done, tile in enumerate(progress(tiles, what="upscaling", unit="tile") if show_progress else tiles, 1):
         self.fill(tile, pixels, sr)
         if on_tile: on_tile(done, len(tiles))
-    return sr
+    return consistent_with(pixels, sr) if self.consistent else sr
 
 # %% ../../nbs/upscaling/41_engine.ipynb #a27568a1
 def upscale(

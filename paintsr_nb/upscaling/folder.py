@@ -100,12 +100,13 @@ def upscale_files(
     device:str=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
     tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
     precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
+    consistent:bool=False, # Correct each result until it agrees with its LR picture?
     show_progress:bool=True, # Show a bar over the pictures?
 )->pd.DataFrame: # Columns file, output, status ("done", "kept" or "failed"), reason, seconds; one row per picture
     "Upscale files and folders of pictures, and report what became of each."
     plan = plan_outputs(paths, out)
     plan["kept"] = [not overwrite and output.is_file() for output in plan["output"]]
-    upscaler = None if plan["kept"].all() else Upscaler(model, device, tile, precise)
+    upscaler = None if plan["kept"].all() else Upscaler(model, device, tile, precise, consistent)
     rows = []
     with progress(total=len(plan), what="upscaling") if show_progress else nullcontext() as bar:
         for path, output, kept in plan.itertuples(index=False):
