@@ -22,6 +22,7 @@ from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
 from paintsr_nb.upscaling.engine import Upscaler, measure_context, upscale
+from paintsr_nb.upscaling.refine import Ensemble, refined
 
 pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
 BF16 = Mode("bf16")
@@ -336,6 +337,30 @@ def test_what_was_measured_is_remembered_between_runs(measured, tmp_path, monkey
     forget()
     up().mode
     assert len(measured) == 10
+
+
+def test_views_and_scales_of_a_net_are_remembered_under_keys_of_their_own(measured, tmp_path):
+    "The mean of eight views is another net than its one; what was made of a net in memory is measured in each process."
+    save_model(tmp_path/"net.safetensors", small_net())
+    def all_three():
+        forget()
+        asked = {}, dict(tta=True), dict(scale=2), dict(tta=True, scale=2)
+        return [Upscaler(refined(str(tmp_path/"net.safetensors"), **more), device="cpu") for more in asked]
+    assert len({up.fingerprint for up in all_three()}) == 4
+    for up in all_three() + all_three(): up.mode
+    assert len(measured) == 4 and len(list((tmp_path/"cache"/"modes").iterdir())) == 4
+    for n in (5, 6):
+        Upscaler(Ensemble(small_net()), device="cpu").mode
+        assert len(measured) == n
+
+
+def test_a_net_inside_another_takes_a_few_rows_at_a_time_too():
+    net = make_generator("rrdbnet", num_filters=16, growth=8, num_blocks=1)
+    bare, views = Upscaler(net, device="cpu", precise=True), Upscaler(Ensemble(net), device="cpu", precise=True)
+    assert views.net.net.rows == bare.net.rows and net.rows is None
+    bytes_of = engine._bytes_per_pixel
+    assert bytes_of(bare.net) < bytes_of(views.net) < 2*bytes_of(bare.net)
+    assert views.net.net.rows == bare.net.rows   # as they were before
 
 
 def test_the_key_names_processor_torch_and_net(monkeypatch):

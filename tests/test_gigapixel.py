@@ -21,8 +21,9 @@ from paintsr_nb.nets.weights import save_model
 from paintsr_nb.picture import PictureError, PictureRest, read_picture, write_picture
 from paintsr_nb.profiles import coded_profile
 from paintsr_nb.resize import enlarge
-from paintsr_nb.upscaling import gigapixel
+from paintsr_nb.upscaling import folder, gigapixel
 from paintsr_nb.upscaling.engine import Upscaler
+from paintsr_nb.upscaling.folder import upscale_files
 from paintsr_nb.upscaling.gigapixel import fill_unseen, is_large, upscale_large, work_folder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -256,9 +257,24 @@ def test_row_17_18_the_budget_is_obeyed(tmp_path):
 def test_what_is_large_is_told_from_the_header(tmp_path):
     write_picture(tmp_path/"a.png", picture(100, 100))
     up = Upscaler(Smooth(), "cpu", precise=True)
-    assert not is_large(tmp_path/"a.png", "b.png", up, free=10**9) and is_large(tmp_path/"a.png", "b.png", up, free=10**6)
+    assert not is_large(tmp_path/"a.png", "b.png", up)
     up.max_memory = 10**6
-    assert is_large(tmp_path/"a.png", "b.png", up, free=10**9)
+    assert up.allowed == 10**6 and is_large(tmp_path/"a.png", "b.png", up) and not is_large(tmp_path/"a.png", "b.webp", up)
+
+
+def test_row_17_a_folder_takes_what_is_large_through_tile_by_tile(tmp_path, monkeypatch):
+    "Nobody has to know which way a picture needs; what cannot be done by tiles is said, and the others go on."
+    for seed, name in enumerate(("a", "b")): write_picture(tmp_path/"in"/f"{name}.png", picture(40, 30, seed=seed))
+    ways, ask = [], lambda **more: upscale_files(tmp_path/"in", tmp_path/"out", Smooth(), True, "cpu", 16, True, show_progress=False, **more)
+    monkeypatch.setattr(folder, "upscale_large", lambda path, *rest, **more: ways.append(path.name) or upscale_large(path, *rest, **more))
+    assert list(ask().status) == ["done", "done"] and not ways
+    ordinary = [read_picture(tmp_path/"out"/f"{name}_x4.png")[0] for name in ("a", "b")]
+    monkeypatch.setattr(gigapixel, "_COPIES", 10**9)
+    assert list(ask().status) == ["done", "done"] and sorted(ways) == ["a.png", "b.png"]
+    for name, pixels in zip(("a", "b"), ordinary): assert np.array_equal(read_picture(tmp_path/"out"/f"{name}_x4.png")[0], pixels)
+    refused = ask(consistent=True)
+    assert list(refused.status) == ["failed", "failed"] and "leave `consistent` out" in refused.reason[0]
+    assert "max_memory=1 is too little" in ask(max_memory=1).reason[0]
 
 
 def test_row_20_the_image_library_takes_our_own_large_output(tmp_path):

@@ -28,6 +28,7 @@ class Generator(nn.Module):
         self.step = step
         self.arguments = arguments or {}
         self.card = {}
+        self.lasting = False   # Is it found again by a name, so that how it runs best is worth keeping?
         self.rows = None   # LR rows that the last layers take at once; `None`: all, as training and export want it
 
     def weights(self)->dict:

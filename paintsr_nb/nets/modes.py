@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from ..core import write_json
+from .generators import Generator
 from .tensors import to_tensor
 
 # %% ../../nbs/nets/24_modes.ipynb #85512c06
@@ -118,7 +119,8 @@ def prepared_net(
     net = copy.deepcopy(net).float().eval().requires_grad_(False).to(device)
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     for module in convolutions[:1] + convolutions[-1:]: module.forward = MethodType(_in_float32, module)
-    net.rows = _ROWS
+    for part in net.modules():
+        if isinstance(part, Generator): part.rows = _ROWS
     return net
 
 _ROWS = 16 # LR rows that last layers enlarge at once

@@ -23,7 +23,7 @@ from ..nets.generators import Generator, check_generator
 from ..nets.modes import PRECISE, Mode, best_mode, measure_modes, prepared_net, remembered_mode, run_net
 from ..nets.tensors import check_pixels, to_pictures, to_tensor
 from ..nets.weights import find_model
-from .refine import consistent_with
+from .refine import Ensemble, consistent_with
 from .tiles import Tile, cut, place, plan_tiles, split_tile
 
 # %% ../../nbs/upscaling/41_engine.ipynb #0c19a382
@@ -33,14 +33,16 @@ def _bytes_per_pixel(
     width:int=4, # Of the picture that is tried, in LR pixels
 )->int: # Memory per LR pixel while the net runs
     "Four times the widest input or result of a layer."
+    if isinstance(net, Ensemble): return _bytes_per_pixel(net.net) + 3*3*4*net.scale**2   # one view after the other, and their sum
     widest, device = [1], next((p.device for p in net.parameters()), torch.device("cpu"))
     def note(module, inputs, result):
         widest.extend(tensor.numel()*tensor.element_size() for tensor in (*inputs, result) if isinstance(tensor, torch.Tensor))
     hooks = [module.register_forward_hook(note) for module in net.modules() if not any(True for _ in module.children())]
-    rows, net.rows = getattr(net, "rows", None), getattr(net, "rows", None) and 2
+    kept = {part: part.rows for part in net.modules() if isinstance(part, Generator) and part.rows}
+    for part in kept: part.rows = 2
     try: result = run_net(net, torch.zeros(1, 3, height, width, device=device))
     finally:
-        net.rows = rows
+        for part, rows in kept.items(): part.rows = rows
         for hook in hooks: hook.remove()
     return 4*max(*widest, result.numel()*result.element_size())//(height*width)
 
@@ -101,7 +103,7 @@ class Upscaler:
         self.consistent = consistent
         self.max_memory = max_memory
         self.net = prepared_net(net, self.device)
-        self._lasting = net is not model   # a class that is written in a notebook may change under one name
+        self._lasting = net is not model or net.lasting   # a class that is written in a notebook may change under one name
         self._known = _known_of(model)
 
     def __repr__(self):
@@ -121,6 +123,12 @@ class Upscaler:
             digest.update(f"{key} {tuple(value.shape)} {value.dtype}".encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return digest.hexdigest()
+
+    @property
+    def allowed(self)->int:
+        "Bytes of RAM that may be taken: `max_memory`, or what is free now."
+        free = _free_memory("cpu")
+        return min(self.max_memory or free, free)
 
     @property
     def mode(self)->Mode:

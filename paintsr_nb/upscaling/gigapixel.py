@@ -112,6 +112,9 @@ def upscale_large(
     start, output = time.monotonic(), Path(output)
     if output.suffix.lower() not in LARGE_FORMATS:
         raise PictureError(f"{output}: a picture of this size is written as {', '.join(LARGE_FORMATS)}: choose one of them")
+    if upscaler.consistent:
+        raise PictureError(f"{path}: a picture of this size is made tile by tile, and agreement with the LR picture needs the whole: "
+                           "leave `consistent` out")
     picture = RowReader(path)
     height, width, scale, rest = picture.height, picture.width, upscaler.scale, picture.rest.enlarged(upscaler.scale)
     mode = upscaler.mode if picture.dtype == np.uint8 else PRECISE
@@ -170,11 +173,9 @@ _COPIES = 4 # Times that the result is in memory when it is held whole, with wha
 def is_large(
     path:str|Path, # A picture file
     output:str|Path, # File to write
-    upscaler, # An `Upscaler`
-    free:int, # Bytes that may be used where the upscaler has no `max_memory`
+    upscaler, # An `Upscaler`; its `max_memory` counts, or what is free
 )->bool: # Should `upscale_large` be called?
     "Would this picture, held whole, take more memory than there is?"
     if Path(output).suffix.lower() not in LARGE_FORMATS: return False
     height, width, pixel = decoded_size(path)
-    allowed = min(upscaler.max_memory or free, free)
-    return height*width*pixel > MAX_BYTES or _COPIES*height*width*pixel*upscaler.scale**2 > allowed
+    return height*width*pixel > MAX_BYTES or _COPIES*height*width*pixel*upscaler.scale**2 > upscaler.allowed
