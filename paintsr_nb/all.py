@@ -10,6 +10,7 @@ from .core import *
 from .profiles import *
 from .notes import *
 from .picture import *
+from .strips import *
 from .resize import *
 from .metrics import *
 from .figures import *
@@ -52,6 +53,7 @@ from .training.train import *
 from .upscaling.tiles import *
 from .upscaling.refine import *
 from .upscaling.engine import *
+from .upscaling.gigapixel import *
 from .upscaling.folder import *
 from .challenge.score import *
 from .challenge.submission import *

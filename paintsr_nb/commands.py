@@ -147,13 +147,14 @@ def paintsr_upscale(
     tta:bool=False, # The mean of eight views: a little better, eight times slower?
     blend:str=None, # A second model of the same kind and its share, as other.pth:0.3
     consistent:bool=False, # Correct each result until it agrees with its LR picture within one level?
+    max_memory:float=None, # GB of RAM that the whole process may take; by what is free where it is not given
 ):
     "Upscale pictures four times, or as many times as asked."
     from paintsr_nb.upscaling.folder import upscale_files
     from paintsr_nb.upscaling.refine import refined
     if not paths: raise ValueError("no pictures given: name files or folders")
     report = upscale_files(list(paths), out, refined(model, blend, tta, scale), overwrite=overwrite, device=device, tile=tile,
-                           precise=precise, consistent=consistent)
+                           precise=precise, consistent=consistent, max_memory=max_memory and int(max_memory*1e9))
     failed, counts = report[report.status == "failed"], report.status.value_counts()
     for row in failed.itertuples(): print(f"failed: {row.file}: {row.reason}", file=sys.stderr)
     print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -18,6 +18,7 @@ from ..core import PICTURE_SUFFIXES, PictureError, ReportError, list_pictures, p
 from ..picture import read_picture, write_picture
 from ..resize import enlarge
 from .engine import Upscaler
+from .gigapixel import fill_unseen, is_large, upscale_large
 
 # %% ../../nbs/upscaling/42_folder.ipynb #5e8b18e4
 def plan_outputs(
@@ -67,17 +68,6 @@ def _name_problems(plan):
         if key in inputs: yield path, f"becomes {output}, which is itself to be upscaled: choose another output folder"
         if (size := len(output.name.encode())) > 255: yield path, f"becomes a name of {size} bytes, 255 are allowed: shorten it"
 
-# %% ../../nbs/upscaling/42_folder.ipynb #236b8953
-def _fill_unseen(
-    pixels:np.ndarray, # (H,W,3)
-    alpha:np.ndarray, # (H,W) opacity, or `None`
-)->np.ndarray: # (H,W,3) of the same dtype
-    "Colours under wholly transparent pixels replaced by the nearest that is seen."
-    if alpha is None or alpha.all() or not alpha.any(): return pixels
-    from scipy.ndimage import distance_transform_edt
-    nearest = distance_transform_edt(alpha == 0, return_distances=False, return_indices=True)
-    return pixels[tuple(nearest)]
-
 # %% ../../nbs/upscaling/42_folder.ipynb #51427c57
 def upscale_file(
     path:str|Path, # A picture file
@@ -85,10 +75,13 @@ def upscale_file(
     upscaler:Upscaler, # A net made ready
     on_tile=None, # Called after each tile with the number of tiles done, and of all
 ):
-    "One picture file: read, upscale with its transparency, write with all that belongs to it."
+    "One picture file: read, upscale with its transparency, write with all that belongs to it; tile by tile where it is large."
+    if is_large(path, output, upscaler):
+        upscale_large(path, output, upscaler, on_tile=on_tile)
+        return
     pixels, rest = read_picture(path)
     alpha = None if rest.alpha is None else enlarge(rest.alpha, upscaler.scale)
-    sr = upscaler(_fill_unseen(pixels, rest.alpha), on_tile=on_tile)
+    sr = upscaler(fill_unseen(pixels, rest.alpha), on_tile=on_tile)
     write_picture(output, sr, rest.enlarged(upscaler.scale, alpha))
 
 # %% ../../nbs/upscaling/42_folder.ipynb #f6f5ee24
@@ -101,12 +94,13 @@ def upscale_files(
     tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
     precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
     consistent:bool=False, # Correct each result until it agrees with its LR picture?
+    max_memory:int=None, # Bytes of RAM that the whole process may take; `None`: by what is free
     show_progress:bool=True, # Show a bar over the pictures?
 )->pd.DataFrame: # Columns file, output, status ("done", "kept" or "failed"), reason, seconds; one row per picture
     "Upscale files and folders of pictures, and report what became of each."
     plan = plan_outputs(paths, out)
     plan["kept"] = [not overwrite and output.is_file() for output in plan["output"]]
-    upscaler = None if plan["kept"].all() else Upscaler(model, device, tile, precise, consistent)
+    upscaler = None if plan["kept"].all() else Upscaler(model, device, tile, precise, consistent, max_memory)
     rows = []
     with progress(total=len(plan), what="upscaling") if show_progress else nullcontext() as bar:
         for path, output, kept in plan.itertuples(index=False):

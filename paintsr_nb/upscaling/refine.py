@@ -199,7 +199,9 @@ def refined(
         other, share = _share(blend)
         net = interpolated(net, load_model(other), share)
     if tta: net = Ensemble(net)
-    return net if scale in (None, net.scale) else Rescaled(net, scale)
+    if scale not in (None, net.scale): net = Rescaled(net, scale)
+    net.lasting = getattr(model, "lasting", True)   # what has a name comes again
+    return net
 
 def _share(blend):
     "`MODEL:SHARE` as a name and a number."
