@@ -18,6 +18,7 @@ from fasttransform import Transform
 from PIL import Image, ImageOps
 
 from ..core import quiet_imports, random_at
+from .augment import augment_crop, check_augment, is_flat
 from .degrade import Degradation, degrade
 from .store import Store
 from ..figures import strip
@@ -47,9 +48,10 @@ def draw_crop(
     seed:int, # The run's seed
     epoch:int, # Number of the pass over the data, from 0
     index:int, # Number of the crop within the pass, from 0
-)->Crop: # The same for the same five arguments, everywhere
+    *more:int, # What else tells this draw from others of the same number, each 1 or more
+)->Crop: # The same for the same arguments, everywhere
     "Draw one crop: a pure function of its arguments."
-    rng = random_at(seed, epoch, index)
+    rng = random_at(seed, epoch, index, *more)
     ends = np.cumsum(sizes.prod(1))
     picture = int(np.searchsorted(ends, rng.integers(ends[-1]), side="right"))
     top, left = (int(rng.integers(side - low_size + 1)) for side in sizes[picture])
@@ -98,6 +100,8 @@ def _tensor(pixels): return TensorImage(torch.from_numpy(pixels.transpose(2, 0, 
 
 # %% ../../nbs/data/14_patches.ipynb #0c14ba8b
 _PASS = 2**32   # an address is epoch*_PASS + index
+_OTHER = 2**31   # crops that are laid over others have numbers from here on
+_AUGMENTED, _AGAIN, _TRIES = 2, 3, 8   # as `_DEGRADED`; and how often a flat crop is drawn again
 
 class CropDL(TfmdDL):
     "A loader of aligned crops; pass number `epoch` gives the same crops whoever cuts them."
@@ -112,6 +116,7 @@ class CropDL(TfmdDL):
         rank:int=0, # Number of this process, from 0
         world:int=1, # Processes that share a batch of `world*bs` crops; centre crops are not shared out
         degradation:Degradation=None, # Makes LR from HR; `None` takes LR as it is
+        augment:tuple=(), # Names of `AUGMENTATIONS` for drawn crops
         **kwargs # To fastai's `TfmdDL`
     ):
         if not 0 <= rank < world:
@@ -119,6 +124,7 @@ class CropDL(TfmdDL):
         self.low_size, self.n_iters, self.seed, self.random, self._sizes = low_size, n_iters, seed, random, sizes
         self.rank, self.world = (rank, world) if random else (0, 1)
         self.epoch, self.start, self.degradation = -1, 0, degradation
+        self.augment = augment if random else ()
         self.places = None   # where the pictures stood in the set that they were chosen from; `None`: where they stand
         kwargs.update(shuffle=False, n=n_iters*bs if random else len(dataset), drop_last=False)
         super().__init__(dataset, bs=bs, **kwargs)
@@ -142,28 +148,41 @@ class CropDL(TfmdDL):
     def create_item(self, address):
         "Cut the crop of one address: `(LR, HR)`, (3,H,W) uint8."
         epoch, index = divmod(address or 0, _PASS)
+        pair = self._cut(epoch, index)
+        if self.augment:
+            rng = random_at(self.seed, epoch, index, _AUGMENTED)
+            pair = augment_crop(*pair, self.augment, rng, lambda: self._cut(epoch, _OTHER + index))
+        return tuple(map(_tensor, pair))
+
+    def _cut(self, epoch, index):
+        "The sides of a crop, before augmentation; LR alone where there is no HR."
         crop = self.crop_at(epoch, index)
         low, *known = self.dataset[crop.picture]
-        if not known: return (_tensor(low),)   # `learn.predict`: a picture without HR, whole
+        if not known: return (low,)   # `learn.predict`: a picture without HR, whole
         high, size = known[0], self.low_size
         address = (epoch, index) if self.random else (0, self.places[index] if self.places else index)
         rng = random_at(self.seed, *address, _DEGRADED)
-        if size is None or not self.random: low, high = _centre(low, high, size, self.degradation, rng)
-        elif self.degradation: low, high = degrade_crop(high, crop, size, self.degradation, rng)
-        else: low, high = cut_crop(low, high, crop, size)
-        return _tensor(low), _tensor(high)
+        if size is None or not self.random: return _centre(low, high, size, self.degradation, rng)
+        if self.degradation: return degrade_crop(high, crop, size, self.degradation, rng)
+        return cut_crop(low, high, crop, size)
 
     def crop_at(self, epoch:int, index:int)->Crop:
         "The crop of an address."
         if not self.random: return Crop(index, 0, 0, 0, False)
         if self._sizes is None: self._sizes = np.array([self.dataset[i][0].shape[:2] for i in range(len(self.dataset))])
-        return draw_crop(self._sizes, self.low_size, self.seed, epoch, index)
+        crop = draw_crop(self._sizes, self.low_size, self.seed, epoch, index)
+        if "no_flat" not in self.augment: return crop
+        for attempt in range(1, _TRIES):
+            low = self.dataset[crop.picture][0][crop.top:crop.top + self.low_size, crop.left:crop.left + self.low_size]
+            if not is_flat(low): break
+            crop = draw_crop(self._sizes, self.low_size, self.seed, epoch, index, _AGAIN, attempt)
+        return crop
 
 # %% ../../nbs/data/14_patches.ipynb #bd4ff8eb
 @patch
 def new(self:CropDL, dataset=None, cls=None, **kwargs):
     "The same loader over another data set or with other settings."
-    mine = {name: getattr(self, name) for name in ("low_size", "n_iters", "seed", "random", "rank", "world", "degradation")}
+    mine = {name: getattr(self, name) for name in ("low_size", "n_iters", "seed", "random", "rank", "world", "degradation", "augment")}
     if dataset is None or dataset is self.dataset: mine["sizes"] = self._sizes
     return super(CropDL, self).new(dataset, cls, **{**mine, **kwargs})
 
@@ -238,9 +257,11 @@ def sr_dls(
     world:int=1, # Processes that train together, each on its `bs` crops of every `world*bs`
     degradation:Degradation=None, # Makes the LR of training crops from HR; `None` takes the store's
     valid_degradation:Degradation=None, # Makes the LR of validation pictures, the same in every epoch; `None` takes the store's
+    augment:str="", # Names of `AUGMENTATIONS` with commas between, for training crops: "cutblur,rgb"
 )->SRDataLoaders: # Batches of LR (B,3,low_size,low_size) and HR, float 0-1
     "Training and validation crops of a store, through a fastai `DataBlock`."
-    store = store if isinstance(store, Store) else Store(store)
+    store, augment = store if isinstance(store, Store) else Store(store), check_augment(augment)
+    if "cutblur" in augment and degradation is None: _check_blurred(store)
     train, valid = store.ids("train"), store.ids("valid")
     if not train: raise ValueError(f"no training pictures in {store.path}: prepare it from pictures with HR")
     if not valid: valid = _stand_in(store, train)
@@ -263,8 +284,14 @@ def sr_dls(
         rank=rank,
         world=world,
         degradation=degradation,
+        augment=augment,
         dl_kwargs=[dict(sizes=sizes), dict(random=False, low_size=valid_size, n_iters=None, degradation=valid_degradation)])
     return SRDataLoaders(*dls.loaders, path=dls.path, device=dls.device)
+
+def _check_blurred(store):
+    "CutBlur needs LR that suffered more than a resize."
+    if not store.manifest.get("degradation", "").startswith("bicubic"): return
+    warnings.warn(f"cutblur changes nothing with the LR of {store.path}, because it is HR shrunk: choose a degradation, or leave cutblur out", stacklevel=3)
 
 def _stand_in(store, train):
     "A training picture where there is none for validation, and a warning that says so."
