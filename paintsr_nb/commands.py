@@ -110,9 +110,10 @@ def paintsr_train(
     given = dict(arch=arch, n_iters=n_iters, bs=bs, low_size=low_size, lr=lr, precision=precision, epoch_iters=epoch_iters,
                  valid_size=valid_size, seed=seed, start=start, degradation=degradation, augment=augment)
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, (set or "").split()))
-    if not (store or resume): raise ValueError("no store: name the folder that paintsr_prepare made, or go on with a run by --resume --out RUN")
+    if not (store or resume): raise ValueError("no store: name the folder of paintsr_prepare, or go on with a run by --resume --out RUN")
     known = resume and not (recipe or changes) and os.path.isfile(os.path.join(out, "recipe.json"))
-    run = train(None if known else make_recipe(recipe or "score", **changes), store, out, resume=resume, num_workers=num_workers, device=device, minutes=minutes)
+    todo = None if known else make_recipe(recipe or "score", **changes)
+    run = train(todo, store, out, resume=resume, num_workers=num_workers, device=device, minutes=minutes)
     if os.environ.get("RANK", "0") == "0": print(f"{run}/model.safetensors")   # of several processes one speaks
 
 def _field(text):

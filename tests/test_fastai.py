@@ -1,4 +1,5 @@
 "What a fastai user expects of a learner: predictions for files, arrays and pictures, test sets, rows of results, the worst of them."
+import shutil
 import warnings
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 
 from fastai.interpret import Interpretation
 from fastai.learner import load_learner
+from paintsr_nb.data.degrade import DEGRADATIONS
 from paintsr_nb.data.patches import sr_dls
-from paintsr_nb.data.store import prepare
+from paintsr_nb.data.store import Store, prepare
 from paintsr_nb.nets.generators import make_generator
 from paintsr_nb.nets.tensors import to_tensor
 from paintsr_nb.picture import read_rgb8, write_picture
@@ -114,12 +116,6 @@ def test_what_is_no_picture_is_said(learn, item, told):
     with learn.no_bar(), pytest.raises((ValueError, TypeError), match=told): learn.predict(item)
 
 
-def rows_of(figure):
-    "How many crops stand below each other, by the shape of the first panel."
-    image = figure.axes[0].images[0].get_array() if figure.axes[0].images else None
-    return image.shape
-
-
 @pytest.mark.parametrize("max_n", [1, 2])
 def test_as_many_rows_as_asked_for(store, monkeypatch, max_n):
     import paintsr_nb.data.patches as room
@@ -154,3 +150,24 @@ def test_the_worst_are_shown_with_their_losses(store, monkeypatch, valid_size):
         inner = np.array(store.high(name))
         top, left = ((inner.shape[0] - high.shape[0])//2, (inner.shape[1] - high.shape[1])//2)
         assert np.array_equal(high, inner[top:top + high.shape[0], left:left + high.shape[1]])
+
+
+def test_the_worst_are_judged_by_the_low_that_is_shown(store, monkeypatch):
+    "The LR of validation may be made from HR; asked for again it is the same, wherever in a list its picture stands."
+    scan = DEGRADATIONS["scan"]
+    dls = sr_dls(store, low_size=8, bs=2, n_iters=2, valid_size=16, device="cpu", degradation=scan, valid_degradation=scan)
+    straight = [low.clone() for low, _ in dls.valid]
+    backwards = [low.clone() for low, _ in dls.test_dl(store.ids("valid")[::-1], with_labels=True)]
+    for one, other in zip(straight, backwards[::-1], strict=True): assert torch.equal(one, other)
+    with pytest.raises(ValueError, match="leave out `with_labels`"): list(dls.test_dl([np.zeros((8, 8, 3), np.uint8)], with_labels=True))
+
+
+def test_a_loaded_learner_predicts_when_its_store_is_gone(store, files, tmp_path):
+    shutil.copytree(store.path, tmp_path/"store")
+    learner(Store(tmp_path/"store"), tmp_path).export("net.pkl")
+    (tmp_path/"store").rename(tmp_path/"moved")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded = load_learner(tmp_path/"net.pkl")
+    with loaded.no_bar(): *_, raw = loaded.predict(files[0])
+    assert torch.allclose(raw.as_subclass(torch.Tensor), sr_of(loaded, read_rgb8(files[0])), atol=1e-5)

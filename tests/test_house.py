@@ -15,7 +15,8 @@ import house
 FASTAI_ROOMS = {"data.patches",
                 *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "parallel", "train"))}
 NO_TORCH = {"core", "profiles", "notes", "picture", "resize", "metrics", "figures", "samples", "painter",
-            "data.technique", "data.hashes", "data.sources", "data.pairs", "data.audit", "data.degrade", "data.store", "data.fitted",
+            "data.technique", "data.hashes", "data.sources", "data.pairs", "data.audit", "data.degrade", "data.augment", "data.store",
+            "data.fitted",
             "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore", "nets.zoo"}
 
 NOTEBOOKS = house.notebooks()

@@ -63,8 +63,8 @@ def check_augment(
     "The names in a list of augmentations; an unknown one is an error."
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in names if name not in AUGMENTATIONS]
-    if unknown: raise ValueError(f"no augmentation {', '.join(map(repr, unknown))}: choose from {', '.join(AUGMENTATIONS)}, with commas between")
-    return names
+    if not unknown: return names
+    raise ValueError(f"no augmentation {', '.join(map(repr, unknown))}: choose from {', '.join(AUGMENTATIONS)}, with commas between")
 
 # %% ../../nbs/data/13_augment.ipynb #13a00023
 def augment_crop(

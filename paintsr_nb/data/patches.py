@@ -209,7 +209,8 @@ def _pixels_of(
 def _pixels_of_pil(picture):
     "The pixels of a PIL picture of 8 bits, turned as its camera says."
     known = ("RGB", "RGBA", "L", "LA", "P", "1")
-    if picture.mode not in known: raise ValueError(f"a PIL picture of mode {picture.mode}, expected {', '.join(known)}: give the file's path")
+    if picture.mode not in known:
+        raise ValueError(f"a PIL picture of mode {picture.mode}, expected {', '.join(known)}: give the file's path")
     return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
 
 # %% ../../nbs/data/14_patches.ipynb #4e0d8d29
@@ -223,7 +224,8 @@ class OpenPicture(Transform):
 
     def encodes(self, item):
         if isinstance(item, str) and item in self._ids: return getattr(self.store, self.side)(item)
-        if self.side == "high": raise ValueError(f"{str(item)[:60]} is no id of the store, and only the store has HR: leave out `with_labels`")
+        if self.side == "high":
+            raise ValueError(f"{str(item)[:60]} is no id of the store, and only the store has HR: leave out `with_labels`")
         return _pixels_of(item)
 
 # %% ../../nbs/data/14_patches.ipynb #14fa0005
@@ -239,8 +241,9 @@ class SRDataLoaders(DataLoaders):
     ):
         "A loader of pictures that are not for training."
         loader = self.valid.new(test_set(self.valid_ds, test_items, rm_tfms=0, with_labels=with_labels), bs=bs, **kwargs)
-        places = {name: place for place, name in enumerate(self.valid_ds.items)}
-        if with_labels: loader.places = [places.get(name, 0) for name in test_items]
+        if with_labels:   # the LR of a validation picture is made from where the picture stood
+            places = {name: place for place, name in enumerate(self.valid_ds.items)}
+            loader.places = [places.get(name, 0) for name in test_items]
         return loader
 
 # %% ../../nbs/data/14_patches.ipynb #f9a98fe4
@@ -291,7 +294,8 @@ def sr_dls(
 def _check_blurred(store):
     "CutBlur needs LR that suffered more than a resize."
     if not store.manifest.get("degradation", "").startswith("bicubic"): return
-    warnings.warn(f"cutblur changes nothing with the LR of {store.path}, because it is HR shrunk: choose a degradation, or leave cutblur out", stacklevel=3)
+    warnings.warn(f"cutblur changes nothing with the LR of {store.path}, because it is HR shrunk: "
+                  "choose a degradation, or leave cutblur out", stacklevel=3)
 
 def _stand_in(store, train):
     "A training picture where there is none for validation, and a warning that says so."

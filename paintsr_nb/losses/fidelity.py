@@ -136,7 +136,8 @@ def sharpen(
 ): # (B,3,H,W) 0-1
     "Sharpen pictures by Real-ESRGAN's unsharp mask."
     height, width = high.shape[-2:]
-    if min(height, width) <= _RADIUS: raise ValueError(f"crops are {height}x{width}, the unsharp mask needs 26x26: train with a larger `low_size`")
+    if min(height, width) <= _RADIUS:
+        raise ValueError(f"crops are {height}x{width}, the unsharp mask needs 26x26: train with a larger `low_size`")
     with torch.autocast(high.device.type, enabled=False):
         high = _plain(high)
         difference = high - _blurred(high)

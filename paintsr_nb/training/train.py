@@ -165,7 +165,8 @@ def _stage_line(recipe, stage):
     if gan: terms |= {f"{gan.kind} GAN against a {gan.critic} critic": gan.weight, "feature matching": gan.feature_matching}
     said = " + ".join(f"{weight:g} {name}" for name, weight in terms.items() if weight)
     crops = f"{recipe.bs*recipe.accumulate} crops of {recipe.low_size}x{recipe.low_size}"
-    return f"stage {stage.name!r}: {stage.n_iters:,} steps of {crops}, {said}{', against sharpened HR'*bool(loss.sharpen)}, best by {stage.score}"
+    if loss.sharpen: said += " against sharpened HR"
+    return f"stage {stage.name!r}: {stage.n_iters:,} steps of {crops}, {said}, best by {stage.score}"
 
 def _duration(seconds):
     for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
@@ -278,8 +279,8 @@ def _store_of(run):
     "Where the store of a run was when it was last trained."
     try: path = Path(json.loads((run/"run.json").read_text(encoding="utf-8"))["store"])
     except (OSError, ValueError, KeyError): raise ValueError(f"{run} does not say where its store is: name the store too") from None
-    if not path.is_dir(): raise FileNotFoundError(f"the store of {run} was {path}, and is not there any more: if it has moved, name it where it is now")
-    return path
+    if path.is_dir(): return path
+    raise FileNotFoundError(f"the store of {run} was {path}, and is not there any more: if it has moved, name it where it is now")
 
 # %% ../../nbs/training/39_train.ipynb #3213527f
 def train(
