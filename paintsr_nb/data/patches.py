@@ -243,7 +243,7 @@ class SRDataLoaders(DataLoaders):
         loader = self.valid.new(test_set(self.valid_ds, test_items, rm_tfms=0, with_labels=with_labels), bs=bs, **kwargs)
         if with_labels:   # the LR of a validation picture is made from where the picture stood
             places = {name: place for place, name in enumerate(self.valid_ds.items)}
-            loader.places = [places.get(name, 0) for name in test_items]
+            loader.places = [places.get(name, 0) if isinstance(name, str) else 0 for name in test_items]
         return loader
 
 # %% ../../nbs/data/14_patches.ipynb #f9a98fe4
