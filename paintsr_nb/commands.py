@@ -17,12 +17,12 @@ from fastcore.script import parse_cli
 def command(
     func, # Its parameters become the command's, its docments the help
 ): # The same function; called without arguments it reads `sys.argv`
-    "Make a console command of a function; its parameter `raw`, where it has one, may be given without a name."
+    "Make a console command of a function; its parameters `raw` and `store` may be given without a name."
     @wraps(func)
     def run(*args, **kwargs):
         if args or kwargs: return func(*args, **kwargs)
         sys.argv[1:] = [_hyphens(word) for word in sys.argv[1:]]
-        given, named, _ = parse_cli(func, pos=["raw"])
+        given, named, _ = parse_cli(func, pos=["raw", "store"])
         try: sys.exit(func(*given, **named))
         except (ValueError, OSError, RuntimeError, ImportError) as error: sys.exit(f"error: {error}")
         except KeyboardInterrupt: sys.exit("interrupted")
@@ -97,9 +97,9 @@ def paintsr_audit(
 # %% ../nbs/90_commands.ipynb #f7f2dffd
 @command
 def paintsr_train(
-    store:str, # Folder that paintsr_prepare made
+    store:str=None, # Folder that paintsr_prepare made; with --resume it need not be given
     out:str="runs/new", # Folder of the run
-    recipe:str="score", # l1, score, srgan, esrgan, realesrgan or hackathon2020
+    recipe:str=None, # l1, score, srgan, esrgan, realesrgan or hackathon2020; score, or with --resume that of the run
     arch:str=None, # Generator: compact, srresnet or rrdbnet
     n_iters:int=None, # Steps of the whole run, shared among its stages
     bs:int=None, # Crops per batch, of each process
@@ -111,6 +111,7 @@ def paintsr_train(
     seed:int=None, # Decides weights and crops
     start:str=None, # Model to begin from: a name, a run or a file
     degradation:str=None, # How LR is made from HR: stored (as it is), bicubic, mild, scan, second_order, or fitted to the pairs
+    augment:str=None, # How training crops are changed beside turning: cutblur, mixup, rgb, no_flat, with commas between
     set:str=None, # More fields: "field=value stage.field=value", in quotes where there are several
     num_workers:int=0, # Processes that cut crops
     device:str=None, # cpu or cuda
@@ -121,9 +122,12 @@ def paintsr_train(
     from paintsr_nb.training.recipes import make_recipe
     from paintsr_nb.training.train import train
     given = dict(arch=arch, n_iters=n_iters, bs=bs, low_size=low_size, lr=lr, precision=precision, epoch_iters=epoch_iters,
-                 valid_size=valid_size, seed=seed, start=start, degradation=degradation)
+                 valid_size=valid_size, seed=seed, start=start, degradation=degradation, augment=augment)
     changes = {name: value for name, value in given.items() if value is not None} | dict(map(_field, (set or "").split()))
-    run = train(make_recipe(recipe, **changes), store, out, resume=resume, num_workers=num_workers, device=device, minutes=minutes)
+    if not (store or resume): raise ValueError("no store: name the folder of paintsr_prepare, or go on with a run by --resume --out RUN")
+    known = resume and not (recipe or changes) and os.path.isfile(os.path.join(out, "recipe.json"))
+    todo = None if known else make_recipe(recipe or "score", **changes)
+    run = train(todo, store, out, resume=resume, num_workers=num_workers, device=device, minutes=minutes)
     if os.environ.get("RANK", "0") == "0": print(f"{run}/model.safetensors")   # of several processes one speaks
 
 def _field(text):

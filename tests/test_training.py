@@ -2,6 +2,7 @@
 
 Not in the notebooks because each of these starts, cuts and compares runs."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -204,6 +205,41 @@ def wait_for(condition, process, seconds=240):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "the run did not get there"
         time.sleep(0.05)
+
+
+def test_a_run_goes_on_without_recipe_and_store(straight, tiny_store, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        cut_after(patch, 0, 3)
+        train(TWO_STAGES, tiny_store, tmp_path/"run", device="cpu")
+    train(None, None, tmp_path/"run", resume=True, device="cpu")
+    assert same(load_model(tmp_path/"run").state_dict(), load_model(straight).state_dict())
+
+
+def test_a_store_that_moved_is_named_once(tiny_store, tmp_path, monkeypatch):
+    shutil.copytree(tiny_store.path, tmp_path/"store")
+    cut_after(monkeypatch, 0, 2)
+    train(TWO_STAGES, tmp_path/"store", tmp_path/"run", device="cpu")
+    (tmp_path/"store").rename(tmp_path/"moved")
+    with pytest.raises(FileNotFoundError, match="if it has moved, name it"): train(None, None, tmp_path/"run", resume=True, device="cpu")
+    train(None, tmp_path/"moved", tmp_path/"run", resume=True, device="cpu")
+    assert room._of_run(None, None, tmp_path/"run")[1].path == tmp_path/"moved"
+
+
+def test_the_command_resumes_by_the_folder_alone(tmp_path, monkeypatch):
+    "What the line says goes to `train`: nothing but the folder, where nothing else is said."
+    from paintsr_nb.commands import paintsr_train
+    asked = []
+    monkeypatch.setattr(room, "train", lambda recipe, store, run, **kwargs: asked.append((recipe, store, run, kwargs["resume"])) or run)
+    (tmp_path/"recipe.json").touch()
+    for line in ("--resume --out RUN", "STORE --resume --out NEW", "STORE --augment cutblur,rgb --out NEW", "STORE --recipe l1 --resume --out RUN"):
+        monkeypatch.setattr(sys, "argv", ["paintsr_train", *line.replace("RUN", str(tmp_path)).replace("NEW", str(tmp_path/"new")).split()])
+        with pytest.raises(SystemExit) as end: paintsr_train()
+        assert end.value.code is None
+    assert asked[0] == (None, None, str(tmp_path), True)
+    assert [(recipe.name, store) for recipe, store, *_ in asked[1:]] == [("score", "STORE"), ("score", "STORE"), ("l1", "STORE")]
+    assert [recipe.augment for recipe, *_ in asked[1:]] == ["", "cutblur,rgb", ""]
+    monkeypatch.setattr(sys, "argv", ["paintsr_train", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match="no store: name the folder"): paintsr_train()
 
 
 def test_command_ctrl_c_kill_and_resume(tiny_store, tmp_path):

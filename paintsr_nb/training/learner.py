@@ -138,7 +138,7 @@ class ScheduleCallback(SRCallback):
 
     def before_fit(self):
         "Whom to follow where there is no schedule."
-        self.given = [hyper["lr"] for hyper in self.learn.opt.hypers]
+        self.given = [hyper["lr"] for hyper in self.learn.opt.hypers] if self.learn.opt else []   # `predict` needs no optimiser
         self.driven = any("lr" in cb.scheds for cb in self.learn.cbs if isinstance(cb, ParamScheduler))
 
     def before_batch(self):

@@ -10,6 +10,7 @@ import json, math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from ..data.augment import check_augment
 from ..data.fitted import check_degradation
 from ..losses.adversarial import ADVERSARIAL
 from ..nets.generators import GENERATORS
@@ -51,6 +52,7 @@ class Terms(_Checked):
     net:str="auto" # Network of the perceptual term: "vgg19", "vgg16" or "auto"
     layers:dict=None # Its layers and their weights; `None`: the deepest convolution
     criterion:str="l1" # How its features are compared: "l1" or "mse"
+    sharpen:float=0.0 # Weight of an unsharp mask on the true picture before it is compared; Real-ESRGAN's is 0.5
 
 # %% ../../nbs/training/38_recipes.ipynb #38f00007
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Recipe(_Checked):
     keep:int=1 # States of the best epochs that stay beside the last one
     seed:int=42 # Decides weights and crops
     degradation:str="stored" # Where LR comes from: "stored", a key of `DEGRADATIONS`, or "fitted" to the store's pairs
+    augment:str="" # Names of `AUGMENTATIONS` with commas between, for training crops: "cutblur,rgb"
 
     def __post_init__(self):
         super().__post_init__()
@@ -159,6 +162,7 @@ class Recipe(_Checked):
         _refuse("generator", self.arch, GENERATORS)
         _refuse("precision", self.precision, ("auto", *PRECISIONS))
         check_degradation(self.degradation)
+        check_augment(self.augment)
         for name in ("low_size", "bs", "accumulate", "epoch_iters"):
             if getattr(self, name) < 1: raise ValueError(f"{name}={getattr(self, name)} must be 1 or more")
 
@@ -215,9 +219,10 @@ RECIPES["esrgan"] = Recipe("esrgan",
 # Wang et al. 2021, arXiv 2107.10833, section 4.1 and the published options
 RECIPES["realesrgan"] = Recipe("realesrgan",
     stages=(
-        Stage("l1", 1_000_000, lr=2e-4, schedule="flat", score="psnr"),
+        Stage("l1", 1_000_000, lr=2e-4, schedule="flat", loss=Terms(sharpen=0.5), score="psnr"),   # `gt_usm: True`
         Stage("gan", 400_000, lr=1e-4, schedule="flat",
-              loss=Terms(pixel=1.0, perceptual=1.0, layers=dict(conv1_2=0.1, conv2_2=0.1, conv3_4=1.0, conv4_4=1.0, conv5_4=1.0)),
+              loss=Terms(pixel=1.0, perceptual=1.0, layers=dict(conv1_2=0.1, conv2_2=0.1, conv3_4=1.0, conv4_4=1.0, conv5_4=1.0),
+                         sharpen=0.5),   # `l1_gt_usm` and `percep_gt_usm: True`, `gan_gt_usm: False`
               gan=Gan(weight=0.1, kind="vanilla", critic="unet"),
               score="distance"),
     ),
@@ -225,6 +230,7 @@ RECIPES["realesrgan"] = Recipe("realesrgan",
     low_size=64,           # 256 px HR
     bs=12, accumulate=4,   # 48 crops: the paper's four cards of 12
     epoch_iters=5_000,
+    degradation="second_order",
 )
 
 # avacaondata/SpainAI_Hackaton_ComputerVision, train.py

@@ -57,7 +57,7 @@ def stage_loss(
     "The loss of a stage."
     weights = dict(pixel=terms.pixel, ssim=terms.ssim, ms_ssim=terms.ms_ssim, perceptual=terms.perceptual)
     features = PerceptualLoss(terms.net, terms.layers, terms.criterion) if terms.perceptual else None
-    return SRLoss(**weights, pixel_kind=terms.pixel_kind, features=features)
+    return SRLoss(**weights, pixel_kind=terms.pixel_kind, features=features, sharpen=terms.sharpen)
 
 def stage_learner(
     recipe:Recipe, # The run's
@@ -116,6 +116,7 @@ def _crops(recipe, setup):
         rank=parallel.process_index if parallel else 0,
         world=parallel.num_processes if parallel else 1,
         degradation=degradation,
+        augment=recipe.augment,
         valid_degradation=degradation if recipe.degradation != "fitted" else None,   # what was fitted imitates the store's own LR
     )
 
@@ -165,6 +166,7 @@ def _stage_line(recipe, stage):
     if gan: terms |= {f"{gan.kind} GAN against a {gan.critic} critic": gan.weight, "feature matching": gan.feature_matching}
     said = " + ".join(f"{weight:g} {name}" for name, weight in terms.items() if weight)
     crops = f"{recipe.bs*recipe.accumulate} crops of {recipe.low_size}x{recipe.low_size}"
+    if loss.sharpen: said += " against sharpened HR"
     return f"stage {stage.name!r}: {stage.n_iters:,} steps of {crops}, {said}, best by {stage.score}"
 
 def _duration(seconds):
@@ -265,10 +267,26 @@ def _differing(found, wanted, at=""):
         elif isinstance(was, dict) and isinstance(now, dict): yield from _differing(was, now, at)
         elif was != now: yield f"{at}{name} was {was!r} and is {now!r}"
 
+# %% ../../nbs/training/39_train.ipynb #39f00024
+def _of_run(recipe, store, run):
+    "Recipe and store; where they are not given, those that the run was begun with."
+    if (recipe is None or store is None) and not (run/"recipe.json").is_file():
+        raise FileNotFoundError(f"{run} holds no run to resume: name a store and a recipe to begin one, or the folder of a run (--out)")
+    if recipe is None: recipe = recipe_from_json(run/"recipe.json")
+    if store is None: store = _store_of(run)
+    return recipe, store if isinstance(store, Store) else Store(store)
+
+def _store_of(run):
+    "Where the store of a run was when it was last trained."
+    try: path = Path(json.loads((run/"run.json").read_text(encoding="utf-8"))["store"])
+    except (OSError, ValueError, KeyError): raise ValueError(f"{run} does not say where its store is: name the store too") from None
+    if path.is_dir(): return path
+    raise FileNotFoundError(f"the store of {run} was {path}, and is not there any more: if it has moved, name it where it is now")
+
 # %% ../../nbs/training/39_train.ipynb #3213527f
 def train(
-    recipe:Recipe, # What to do
-    store:Store|str|Path, # Prepared pictures
+    recipe:Recipe, # What to do; `None` goes on with that of the run
+    store:Store|str|Path, # Prepared pictures; `None` takes those of the run
     run:str|Path, # Folder of the run
     resume:bool=False, # Go on with the run in that folder, where there is one?
     num_workers:int=0, # Processes that cut crops
@@ -279,10 +297,11 @@ def train(
     "Follow a recipe from a store to a run folder; raises `RuntimeError` where the guard had to end it."
     parallel = start_parallel(device)
     writes = parallel is None or parallel.is_main_process
-    store = store if isinstance(store, Store) else Store(store)
+    recipe, store = _of_run(recipe, store, Path(run))
     setup = Setup(store, num_workers, device, parallel=parallel, degradation=_degradation(recipe, store, Path(run)))
     state = _open_run(recipe, Path(run), resume, parallel)
     folder, say = RunFolder(run, writes=writes), partial(print, flush=True) if writes else _silent
+    folder.write("run.json", partial(write_json, value=dict(store=str(store.path.resolve()))))
     if setup.degradation: folder.write("degradation.json", partial(write_json, value=asdict(setup.degradation)))
     seed_everything(recipe.seed)
     net, first = _first_net(recipe), state["stage"] if state else 0
