@@ -14,7 +14,7 @@ from PIL import Image
 
 from paintsr_nb.core import random_at
 from paintsr_nb.resize import enlarge, shrink
-from paintsr_nb.viewing.compare import compare
+from paintsr_nb.viewing.compare import _joined, compare
 
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -56,7 +56,7 @@ class Shown:
         page.wait_for_function(OPEN)
         self.settle()
         self.widget.frame = page.evaluate("[...document.querySelectorAll('canvas')].map(c => [c.width, c.height])[0]")
-        box = page.locator(".stage canvas").bounding_box()
+        box = page.locator(".stage > canvas").bounding_box()
         self.left, self.top = box["x"], box["y"]
 
     def settle(self): self.page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
@@ -238,8 +238,8 @@ def test_the_region_is_the_same_on_both_sides(show):
     frame, cases = shown.widget.frame, []
     for _ in range(200):
         zoom = "fit" if draw.random() < 0.1 else float(2**draw.uniform(-5, 6))
-        cases.append(dict(mode=str(draw.choice(["wipe", "side", "grid", "flip"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
-    source = (STATIC/"compare.js").read_text(encoding="utf-8")
+        cases.append(dict(mode=str(draw.choice(["wipe", "side", "grid", "strip", "flip"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
+    source = _joined()
     regions = shown.page.evaluate("""async ([source, frame, cases]) => {
         const { regionOf } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
         return cases.map((view) => regionOf(view, frame, [360, 240], 3)).map((r) => [r.top, r.left, r.height, r.width])
@@ -617,7 +617,7 @@ def test_a_front_end_that_names_widgets_gets_its_tiles_from_the_kernel(browser):
             send: async (message) => { const { content, data } = await window.kernel(message); heard["msg:custom"](content, [new DataView(bytes(data).buffer)]) } }
         await module.initialize({ model })
         module.render({ model, el: document.body })
-    }""", [(STATIC/"compare.js").read_text(encoding="utf-8"), state])
+    }""", [_joined(), state])
     page.wait_for_function(EXACT)
     assert page.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(document.querySelector('canvas').width / 2, 150, 1, 1).data]")[:3] \
         == widget.sources["HR"][580, 700].tolist()
@@ -741,7 +741,7 @@ def test_lab_the_browser_follows_python(lab):
 def test_lab_python_reads_what_the_hand_did(lab):
     lab.ask("widget.view = dict(zoom=8, x=180, y=120, left='LR', right='SR', mode='wipe')\nprint(0)")
     lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '800 %'")
-    box = lab.page.locator(".paintsr canvas").bounding_box()
+    box = lab.page.locator(".paintsr .stage > canvas").bounding_box()
     x, y = round(box["x"]) + 310, round(box["y"]) + 60   # a wheel event knows whole pixels only
     for step in (-3, 0): lab.page.mouse.move(x + step, y)
     for _ in range(4): lab.page.mouse.wheel(0, -120)
@@ -754,7 +754,7 @@ def test_lab_python_reads_what_the_hand_did(lab):
 
 def test_lab_keys_stay_in_the_viewer(lab):
     "JupyterLab's own shortcuts would make the cell a heading (1), Markdown (m) or restart the kernel (0 0)."
-    box = lab.page.locator(".paintsr canvas").bounding_box()
+    box = lab.page.locator(".paintsr .stage > canvas").bounding_box()
     lab.page.mouse.click(box["x"] + 50, box["y"] + 250)
     for key in ("Digit3", "Shift+Digit2", "m", "0", "0", "s"): lab.page.keyboard.press(key)
     view = lab.until("print(widget.view)", lambda view: view["mode"] == "side")

@@ -10,7 +10,7 @@ from PIL import Image
 from paintsr_nb.core import random_at
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.viewing import compare as module
-from paintsr_nb.viewing.compare import _ZOOMS, compare
+from paintsr_nb.viewing.compare import _KEYS, _ZOOMS, compare
 
 STATIC = Path(module.__file__).parent/"static"
 
@@ -204,7 +204,7 @@ def test_a_view_set_in_python_is_sent_once_and_whole(widget):
     widget._send = lambda message, buffers=None: sent.append(message)
     widget.view = dict(zoom=4, x=20, y=30)
     assert [message["state"]["view"] for message in sent] == [widget.view]
-    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split", "overlay"}
+    assert set(widget.view) == set(_KEYS)
 
 
 def test_keys_left_out_keep_their_value_even_when_changes_are_held(widget):
@@ -226,7 +226,9 @@ def test_fit_is_always_centred(widget):
 
 
 @pytest.mark.parametrize("wrong", [dict(mode="loupe"), dict(left="XX"), dict(zoom=True), dict(zoom=1, split=True), dict(overlay="edges"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
-                                   dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2)])
+                                   dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2), dict(loupe=0.5),
+                                   dict(loupe=True), dict(brightness=3), dict(low="soft"), dict(offsets=dict(XX=(1, 0))), dict(offsets=dict(SR=(0.5, 0))),
+                                   dict(offsets=[1, 2]), dict(boxes=[(1, 2, 3, 4)]), dict(boxes=[(1, 2, 0, 4, "")]), dict(boxes=[(1, 2, 3, 4, 5)]), dict(blind=1)])
 def test_a_wrong_view_changes_nothing(widget, wrong):
     before = widget.view
     with pytest.raises(ValueError, match="expected|choose from"): widget.view = wrong
@@ -234,7 +236,7 @@ def test_a_wrong_view_changes_nothing(widget, wrong):
 
 
 def test_the_bounds_of_zoom_are_those_of_the_browser():
-    source = (STATIC/"compare.js").read_text(encoding="utf-8")
+    source = (STATIC/"geometry.js").read_text(encoding="utf-8")
     assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == _ZOOMS
 
 
@@ -247,7 +249,7 @@ def test_a_view_is_not_edited_behind_the_widgets_back(widget, edit):
     assert widget.view["zoom"] == 5
 
 
-@pytest.mark.parametrize("mode", ["wipe", "side", "grid", "flip"])
+@pytest.mark.parametrize("mode", ["wipe", "side", "grid", "strip", "flip"])
 @pytest.mark.parametrize("zoom", ["fit", 0.01, 1, 7.3, 64])
 @pytest.mark.parametrize("x, y", [(0, 0), (60, 48), (120, 96), (33.3, 95.9)])
 def test_the_region_lies_in_the_picture_and_fills_the_stage(widget, mode, zoom, x, y):
@@ -255,7 +257,7 @@ def test_the_region_lies_in_the_picture_and_fills_the_stage(widget, mode, zoom, 
     top, left, height, width = widget.region
     assert 0 <= top and 0 <= left and height > 0 and width > 0 and top + height <= 96 and left + width <= 120
     if zoom in ("fit", 0.01): assert (top, left, height, width) == (0, 0, 96, 120)
-    else: assert width <= np.ceil((149 if mode == "side" else 300)/zoom) + 1
+    else: assert width <= np.ceil(dict(side=149, strip=99).get(mode, 300)/zoom) + 1
 
 
 # ---------------------------------------------------------------- figure, scores, page

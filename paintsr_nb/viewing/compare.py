@@ -6,7 +6,7 @@
 __all__ = ['Compare', 'compare']
 
 # %% ../../nbs/viewing/60_compare.ipynb #e4854d25
-import io, json, sys
+import io, json, re, sys
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
@@ -118,9 +118,12 @@ def _addresses(pictures):
 
 # %% ../../nbs/viewing/60_compare.ipynb #491d8560
 _ZOOMS = (0.01, 64)   # least and greatest; compare.js has the same
-_MODES = ("wipe", "side", "grid", "flip")
-_OVERLAYS = ("", "difference", "ssim")
-_KEYS = ("mode", "left", "right", "x", "y", "zoom", "split", "overlay")
+_CHOICES = dict(mode=("wipe", "side", "grid", "flip", "strip"),
+                overlay=("", "difference", "ssim"),
+                brightness=(1, 2, 4, 8),
+                low=("nearest", "bicubic"),
+                blind=(False, True))
+_KEYS = ("mode", "left", "right", "x", "y", "zoom", "split", "overlay", "loupe", "brightness", "low", "offsets", "boxes", "blind")
 
 class _View(dict):
     "What `Compare.view` gives: to be read, and replaced as a whole."
@@ -132,33 +135,61 @@ def _checked_view(view, names, size):
     "`view` unless something in it cannot be shown."
     def need(key, fits, expected):
         if not fits: raise ValueError(f"view[{key!r}] is {view[key]!r}, expected {expected}")
-    def within(key, least, most):
-        number = isinstance(view[key], (int, float)) and not isinstance(view[key], bool)
-        return number and least <= view[key] <= most
+    def within(key, least, most): return _is_number(view[key]) and least <= view[key] <= most
     if unknown := set(view) - set(_KEYS):
         raise ValueError(f"the view has no {', '.join(sorted(unknown))}: choose from {', '.join(_KEYS)}")
-    need("mode", view["mode"] in _MODES, f"one of {', '.join(_MODES)}")
+    for key, choices in _CHOICES.items():
+        same = any(type(view[key]) is type(choice) and view[key] == choice for choice in choices)
+        need(key, same, f"one of {', '.join(map(repr, choices))}")
     for key in ("left", "right"): need(key, view[key] in names, f"one of {', '.join(names)}")
     need("zoom", view["zoom"] == "fit" or within("zoom", *_ZOOMS), f"'fit' or {_ZOOMS[0]} to {_ZOOMS[1]} device pixels per HR pixel")
     need("split", within("split", 0, 1), "0 to 1")
-    need("overlay", view["overlay"] in _OVERLAYS, f"one of {', '.join(map(repr, _OVERLAYS))}")
+    need("loupe", view["loupe"] == 0 or within("loupe", 1, _ZOOMS[1]), f"0 for none, or 1 to {_ZOOMS[1]} device pixels per HR pixel")
+    view = {**view, "offsets": _plain_offsets(view["offsets"], names), "boxes": _plain_boxes(view["boxes"])}
     if view["zoom"] == "fit": return _View({**view, "x": size[0]/2, "y": size[1]/2})
     for key, most in zip("xy", size): need(key, within(key, 0, most), f"0 to {most} HR pixels")
     return _View(view)
 
+def _is_number(value): return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+def _plain_offsets(offsets, names):
+    "`offsets` as they travel, without pictures that were not moved."
+    whole = isinstance(offsets, dict) and all(name in names and len(pair) == 2 and all(_is_number(step) and step == int(step) for step in pair)
+                                              for name, pair in offsets.items())
+    if not whole: raise ValueError(f"view['offsets'] is {offsets!r}, expected {{name: (right, down)}} in whole HR pixels; names are {', '.join(names)}")
+    return {name: [int(step) for step in pair] for name, pair in offsets.items() if any(pair)}
+
+def _plain_boxes(boxes):
+    "`boxes` as they travel."
+    plain = []
+    for box in boxes:
+        if len(box) != 5 or not all(map(_is_number, box[:4])) or not isinstance(box[4], str) or min(box[2:4]) <= 0:
+            raise ValueError(f"view['boxes'] holds {box!r}, expected (left, top, width, height, label) in HR pixels")
+        plain.append([*map(float, box[:4]), box[4]])
+    return plain
+
 # %% ../../nbs/viewing/60_compare.ipynb #734b581c
 _static = Path(str(files("paintsr_nb")))/"viewing"/"static"
+_modules = "furniture geometry scores overlays pictures drawing sharing loupe boxes blind tools viewer compare".split()
 
+def _source(name): return (_static/name).read_text(encoding="utf-8")
+
+def _joined():
+    "The viewer's files as one ES module, each after those that it imports."
+    return "\n".join(re.sub(r"^import .*\n", "", _source(f"{name}.js"), flags=re.MULTILINE).lstrip("\n") for name in _modules)
+
+# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e32
 class Compare(anywidget.AnyWidget):
     "Pictures of one scene under a wipe slider, side by side, in a grid, or in place of one another; `compare` makes one."
-    _esm = _static/"compare.js"
-    _css = _static/"compare.css"
+    _esm = _joined()
+    _css = _source("compare.css")
     pictures = traitlets.List().tag(sync=True) # What the browser is told of each picture, with its preview
     truth = traitlets.Unicode().tag(sync=True) # Name of the picture that the others are measured against, or ""
     size = traitlets.List().tag(sync=True) # Width and height of the HR grid
     height = traitlets.Int().tag(sync=True) # Height of the stage in CSS pixels
     frame = traitlets.List().tag(sync=True) # Width and height of the stage in device pixels, as the browser found them
     view = traitlets.Dict().tag(sync=True) # What is seen; read it and set it
+    answers = traitlets.List().tag(sync=True) # A dict per question of the blind tests; `preferences` counts them
     key = traitlets.Unicode().tag(sync=True) # By which a saved output finds its widget while the kernel lives
 
     def __init__(self,
@@ -170,7 +201,8 @@ class Compare(anywidget.AnyWidget):
         quality:int=None, # JPEG quality; `None` sends exact pixels
     ):
         self.sources, self.quality, names = sources, quality, list(sources)
-        self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5, overlay="")
+        self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5, overlay="",
+                           loupe=0, brightness=1, low="nearest", offsets={}, boxes=[], blind=False)
         super().__init__(pictures=_packed(sources, size, quality),
                          truth=truth,
                          size=list(size),
@@ -220,8 +252,10 @@ def compare(
 # %% ../../nbs/viewing/60_compare.ipynb #32405d3d
 _gap = 2   # device pixels between panes
 
+_strip = 0.55   # greatest share of the stage's height that the panes of a strip take
+
 def _columns(view, frame, size, count):
-    if view["mode"] != "grid": return 2 if view["mode"] == "side" else 1
+    if view["mode"] != "grid": return dict(side=2, strip=count).get(view["mode"], 1)
     best, columns = 0, 1
     for c in range(1, count + 1):
         rows = -(-count//c)
@@ -232,7 +266,8 @@ def _columns(view, frame, size, count):
 def _pane(view, frame, size, count):
     columns = _columns(view, frame, size, count)
     rows = -(-count//columns) if view["mode"] == "grid" else 1
-    return tuple(max(1, (side - _gap*(n - 1))//n) for side, n in zip(frame, (columns, rows)))
+    across, down = (max(1, (side - _gap*(n - 1))//n) for side, n in zip(frame, (columns, rows)))
+    return across, max(1, min(across, int(frame[1]*_strip))) if view["mode"] == "strip" else down
 
 def _zoom(view, frame, size, count):
     if view["zoom"] != "fit": return view["zoom"]
@@ -256,12 +291,12 @@ def region(self:Compare)->tuple: # In HR pixels
 # %% ../../nbs/viewing/60_compare.ipynb #e47e4b22
 @patch
 def scores(self:Compare):
-    "A pandas frame with `psnr` and `ssim` of each picture on the HR grid, over the part in view; NaN where it is smaller than a window."
+    "A pandas frame with `psnr` and `ssim` of each unmoved picture on the HR grid, over the part in view; NaN where it is smaller than a window."
     import pandas as pd
     if not self.truth: raise ValueError("there is no true picture to measure against: pass `high` to `compare`")
     top, left, height, width = self.region
     parts = {name: pixels[top:top+height, left:left+width] for name, pixels in self.sources.items()
-             if pixels.shape[1::-1] == tuple(self.size)}
+             if pixels.shape[1::-1] == tuple(self.size) and (name == self.truth or name not in self.view["offsets"])}
     high, enough = parts.pop(self.truth), min(height, width) >= PROTOCOLS["wang_rgb"].size
     rows = [(name, psnr(part, high), ssim(part, high) if enough else np.nan) for name, part in parts.items()]
     return pd.DataFrame(rows, columns=["picture", "psnr", "ssim"])
@@ -316,7 +351,7 @@ def _laid(self:Compare, name, region, most):
 def _panels(self:Compare, most):
     "Label → pixels of each panel in view, and where the wipe stands in it, or `None`."
     view, region = self.view, self.region
-    names = dict(grid=list(self.sources), flip=[view["left"]]).get(view["mode"], [view["left"], view["right"]])
+    names = dict(grid=list(self.sources), strip=list(self.sources), flip=[view["left"]]).get(view["mode"], [view["left"], view["right"]])
     parts = {name: self._laid(name, region, most) for name in names}
     if view["mode"] != "wipe": return parts, None
     left, right = (parts[view[side]] for side in ("left", "right"))
@@ -372,10 +407,9 @@ def _jpeg(self:Compare, most=720):
 def _state(self:Compare):
     "All that the viewer must be told, as JSON for a script element."
     pictures = [{**picture, "data": b64encode(picture["data"]).decode()} for picture in self.pictures]
-    state = dict(pictures=pictures, truth=self.truth, size=self.size, height=self.height, frame=[0, 0], view=self.view, key=self.key)
+    state = dict(pictures=pictures, truth=self.truth, size=self.size, height=self.height, frame=[0, 0], view=self.view,
+                 answers=self.answers, key=self.key)
     return json.dumps(state).replace("<", "\\u003c")
-
-def _source(name): return (_static/name).read_text(encoding="utf-8")
 
 _output = """<div><style>$style</style>
 <div class="paintsr-output"><img alt="$alt" src="data:image/jpeg;base64,$jpeg" style="max-width:100%"></div>
@@ -392,7 +426,7 @@ def _repr_mimebundle_(self:Compare, **kwargs):
         alt=escape(f"{self.view['left']} and {self.view['right']}"),
         jpeg=jpeg,
         style=_source("compare.css"),
-        module=json.dumps(_source("compare.js")).replace("<", "\\u003c"),
+        module=json.dumps(_joined()).replace("<", "\\u003c"),
         state=self._state())
     data = {"text/plain": repr(self), "image/jpeg": jpeg, "text/html": html}
     if not _names_widgets(): return data, {}
@@ -425,7 +459,7 @@ def save_html(self:Compare,
     "Write the viewer with its pictures and its view as one self-contained page."
     beside = ("" if scores is None else _table(scores)) + (f"<p>{escape(note)}</p>" if note else "")
     page = Template(_source("page.html")).substitute(
-        title=escape(title), style=_source("compare.css"), module=_source("compare.js"), state=self._state(),
+        title=escape(title), style=_source("compare.css"), module=_joined(), state=self._state(),
         alt=escape(f"{self.view['left']} and {self.view['right']}"), fallback=f"image/jpeg;base64,{b64encode(self._jpeg()).decode()}",
         beside=f"<aside>{beside}</aside>" if beside else "", tiles="<!-- tiles -->")
     head, tail = page.split("<!-- tiles -->")
