@@ -42,6 +42,25 @@ def test_paths_pillow_images_and_arrays_are_one(scene, tmp_path):
     for shown, expected in zip(widget.sources.values(), scene): np.testing.assert_array_equal(shown, expected)
 
 
+def test_tensors_as_they_come_from_a_model(scene):
+    torch = pytest.importorskip("torch")
+    low, sr, high = scene
+    batch = torch.tensor(np.stack([sr, high]).transpose(0, 3, 1, 2)/255, requires_grad=True)
+    widget = compare(low, batch[:1] + 0.0, batch[1].to(torch.float32))
+    for shown, expected in zip(widget.sources.values(), scene): np.testing.assert_array_equal(shown, expected)
+    overshot = torch.tensor([-0.1, 0.5, 1.2]).reshape(3, 1, 1).expand(3, 4, 4)
+    assert compare(None, dict(a=overshot, b=overshot.half())).sources["a"][0, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("change, says", [(lambda torch, t: t*255, "0 to 1"), (lambda torch, t: t*2 - 1.5, "0 to 1"), (lambda torch, t: torch.stack([t, t]), r"batch\[0\]"),
+                                          (lambda torch, t: t[0], "expected floats"), (lambda torch, t: (t*255).to(torch.uint8), "expected floats"),
+                                          (lambda torch, t: t.permute(1, 2, 0), "expected floats"), (lambda torch, t: t*float("nan"), "NaN")])
+def test_other_tensors_are_refused_by_what_is_wrong(scene, change, says):
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(scene[1].transpose(2, 0, 1)/255)
+    with pytest.raises((TypeError, ValueError), match=says): compare(scene[0], change(torch, tensor))
+
+
 def str_path(pixels, path):
     Image.fromarray(pixels).save(path)
     return str(path)

@@ -19,23 +19,36 @@ import anywidget
 import numpy as np
 import traitlets
 from fastcore.basics import patch
+from matplotlib.patheffects import withStroke
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..core import atomic_path
 from ..figures import strip
 from ..metrics import PROTOCOLS, psnr, ssim, ssim_map
-from ..picture import read_rgb8, round_half_up
+from ..picture import read_rgb8, round_half_up, to_uint8
+from ..resize import enlarge
 
 # %% ../../nbs/viewing/60_compare.ipynb #0792f4ec
 def _as_pixels(picture, name):
     "(H,W,3) uint8 of whatever `compare` accepts."
     if isinstance(picture, (str, Path)): return read_rgb8(picture)
+    if hasattr(picture, "detach"): return _from_tensor(picture, name)
     if isinstance(picture, Image.Image): return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     pixels = np.asarray(picture)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise TypeError(f"{name} is {pixels.dtype} of shape {pixels.shape}: expected a path, a Pillow image or a uint8 array (H,W,3); "
-                        "`to_uint8` makes one from floats of 0 to 1")
+        raise TypeError(f"{name} is {pixels.dtype} of shape {pixels.shape}: expected a path, a Pillow image, a uint8 array (H,W,3) or "
+                        "a tensor (3,H,W) of 0 to 1; `to_uint8` makes levels from floats")
     return pixels
+
+def _from_tensor(tensor, name):
+    "(H,W,3) uint8 of a float tensor (3,H,W) or (1,3,H,W) of 0 to 1."
+    shape = tuple(tensor.shape)
+    if not tensor.is_floating_point() or shape[-3:-2] != (3,) or shape[:-3] not in ((), (1,)) or 0 in shape:
+        raise TypeError(f"{name} is a tensor of {tensor.dtype} and shape {shape}: expected floats (3,H,W) or (1,3,H,W); take one picture of a batch, `batch[0]`")
+    values = tensor.detach().cpu().float().numpy().reshape(shape[-3:])
+    if values.min() < -0.5 or values.max() > 1.5:
+        raise ValueError(f"{name} has values of {values.min():.3g} to {values.max():.3g}, expected 0 to 1: scale them first")
+    return to_uint8(np.ascontiguousarray(values.transpose(1, 2, 0)))
 
 # %% ../../nbs/viewing/60_compare.ipynb #8ad7654a
 def _grid(sources, low_name=None):
@@ -314,6 +327,22 @@ def _part(pixels, size, region, most):
     resample = Image.Resampling.BOX if scale*ratio < 1 else Image.Resampling.NEAREST
     return np.asarray(cut.resize(shape, resample, (box[0]-x0, box[1]-y0, box[2]-x0, box[3]-y0), reducing_gap=2))
 
+def _smooth_part(pixels, ratio, region):
+    "The part `region` of the HR grid from an LR picture by bicubic interpolation, which reaches two LR pixels around."
+    top, left, height, width = region
+    y0, x0 = max(0, top//ratio - 3), max(0, left//ratio - 3)
+    cut = pixels[y0:(top + height)//ratio + 4, x0:(left + width)//ratio + 4]
+    rows, columns = slice(top - y0*ratio, top - y0*ratio + height), slice(left - x0*ratio, left - x0*ratio + width)
+    return enlarge(np.ascontiguousarray(cut), ratio)[rows, columns]
+
+def _moved_part(pixels, size, region, offset):
+    "The part `region` of the HR grid from a picture moved to the right and down by `offset`; black where it has nothing."
+    ratio, (top, left, height, width) = size[0]//pixels.shape[1], region
+    rows, columns = np.arange(top, top + height) - offset[1], np.arange(left, left + width) - offset[0]
+    inside = ((rows >= 0) & (rows < size[1]))[:, None] & ((columns >= 0) & (columns < size[0]))
+    taken = pixels[rows.clip(0, size[1] - 1)[:, None]//ratio, columns.clip(0, size[0] - 1)//ratio]
+    return np.where(inside[..., None], taken, np.uint8(0))
+
 # %% ../../nbs/viewing/60_compare.ipynb #5d0c1e21
 # inferno at quarters; compare.js has the same
 _heat = np.array([(0, 0, 3), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
@@ -340,11 +369,15 @@ def _overlaid(sr, high, region, overlay):
 @patch
 def _laid(self:Compare, name, region, most):
     "What is in view of one picture, under the overlay that the view names."
-    sr, overlay, (top, left, height, width) = self.sources[name], self.view["overlay"], region
-    scored = self.truth not in ("", name) and sr.shape[1] == self.size[0]
-    if not (overlay and scored) or height*width > 8e6: return _part(sr, self.size, region, most)
-    shown = _overlaid(sr, self.sources[self.truth], region, overlay)
-    return _part(shown, (width, height), (0, 0, height, width), most)
+    view, sr, (_, _, height, width) = self.view, self.sources[name], region
+    ratio, offset, large = self.size[0]//sr.shape[1], view["offsets"].get(name), height*width > 8e6
+    scored = self.truth not in ("", name) and ratio == 1 and not offset
+    whole = (width, height), (0, 0, height, width), most
+    if view["overlay"] and scored and not large: return _part(_overlaid(sr, self.sources[self.truth], region, view["overlay"]), *whole)
+    if offset: shown = _part(_moved_part(sr, self.size, region, offset), *whole)
+    elif ratio > 1 and view["low"] == "bicubic" and not large: shown = _part(_smooth_part(sr, ratio, region), *whole)
+    else: shown = _part(sr, self.size, region, most)
+    return np.minimum(shown.astype(np.int32)*view["brightness"], 255).astype(np.uint8)
 
 # %% ../../nbs/viewing/60_compare.ipynb #a48f8b8f
 @patch
@@ -360,17 +393,41 @@ def _panels(self:Compare, most):
     return {"": np.where(np.arange(left.shape[1])[:, None] + 0.5 < cut, left, right)}, cut
 
 @patch
+def _frame_boxes(self:Compare, axes, width):
+    "The labelled boxes of the view on a panel of `width` pixels."
+    top, left, _, seen = self.region
+    times = width/seen
+    for x, y, wide, tall, label in self.view["boxes"]:
+        x, y, wide, tall = (x - left)*times, (y - top)*times, wide*times, tall*times
+        frame = axes.plot([x, x + wide, x + wide, x, x], [y, y, y + tall, y + tall, y], color="white", linewidth=1.5, scalex=False, scaley=False)[0]
+        frame.set_path_effects([withStroke(linewidth=3, foreground="black")])
+        if label: axes.text(x, y - 2, label, color="white", fontsize=9, backgroundcolor="#161616", va="bottom", clip_on=True)
+
+@patch
 def figure(self:Compare,
     size:float=7.2, # Greatest width of the whole, in inches of 100 pixels
 ):
     "A matplotlib figure of what is in view."
     panels, cut = self._panels(1600)
     figure = strip(panels, size=size/len(panels))
+    for axes, pixels in zip(figure.axes, panels.values()): self._frame_boxes(axes, pixels.shape[1])
     if cut is None: return figure
     axes = figure.axes[0]
     if 0 < cut < panels[""].shape[1]: axes.axvline(cut, color="white", linewidth=1.5)
     for side in ("left", "right"): axes.set_title(self.view[side], loc=side, fontsize=11, pad=6)
     return figure
+
+# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e34
+@patch
+def preferences(self:Compare):
+    "A pandas frame with how often each picture was better, no different and worse in the blind tests."
+    import pandas as pd
+    rows = []
+    for name in self.sources:
+        asked = [answer for answer in self.answers if name in (answer["first"], answer["second"])]
+        better, equal = sum(answer["better"] == name for answer in asked), sum(not answer["better"] for answer in asked)
+        if asked: rows.append((name, better, equal, len(asked) - better - equal))
+    return pd.DataFrame(rows, columns=["picture", "better", "no difference", "worse"])
 
 # %% ../../nbs/viewing/60_compare.ipynb #5d0c1e11
 @patch

@@ -28,8 +28,8 @@ export class Tools {
       keyed("z", "Blind test", "Ask which is better, without names"),
       keyed("i", "Save PNG", "Save what is seen as a PNG picture"),
       keyed("c", "Copy as figure", "Copy a Python call that draws this view"),
-      viewer.model.link ? keyed("k", "Copy link", "Copy a link that keeps this view") : [])
-    this.wide = keyed("x", "Full screen", "The whole screen")
+      viewer.model.link ? keyed("k", "Copy link", "Copy a link that keeps this view") : [],
+      keyed("x", "Full screen", "The whole screen"))
     this.opener = button("Tools", "More tools (?)", this.actions["?"], { "aria-expanded": "false" })
   }
 

@@ -70,7 +70,7 @@ export class Viewer {
         h("div", { class: "zooms", role: "group", "aria-label": "Zoom and overlays" }, this.overlays, this.bare,
           button("Fit", "Fit the whole picture (0)", () => this.change({ zoom: "fit" })),
           button("1:1", "True pixels (p)", () => this.zoomTo(1)),
-          button("−", "Zoom out (-)", () => this.step(-1)), this.scale, button("+", "Zoom in (+)", () => this.step(1)), this.tools.wide, this.tools.opener),
+          button("−", "Zoom out (-)", () => this.step(-1)), this.scale, button("+", "Zoom in (+)", () => this.step(1)), this.tools.opener),
         this.tools.element),
       this.blind.element,
       h("div", { class: "foot" }, this.values, this.scores),
