@@ -42,12 +42,12 @@ function enlargedPart(pictures, picture, { top, left, height, width }) {
   if (!data) return null
   const weights = weightsOf(ratio), stride = around.width * 4
   const [canvas, context] = makeCanvas(width * ratio, height * ratio)
-  const image = new ImageData(canvas.width, canvas.height), line = new Float32Array(stride)
+  const image = new ImageData(canvas.width, canvas.height), line = new Uint8ClampedArray(stride)   // rounded after each pass, as in Python
   const taps = (place, begin, least, count, step) => [0, 1, 2, 3].map((k) => (mirrored(begin + Math.floor(place / ratio) + weights[place % ratio][0] + k, count) - least) * step)
   const columns = Array.from({ length: canvas.width }, (_, x) => taps(x, left, x0, picture.width, 4))
   for (let y = 0, at = 0; y < canvas.height; y++) {
     const [r0, r1, r2, r3] = taps(y, top, y0, picture.height, stride), [v0, v1, v2, v3] = weights[y % ratio][1]
-    for (let i = 0; i < stride; i++) line[i] = v0 * data[r0 + i] + v1 * data[r1 + i] + v2 * data[r2 + i] + v3 * data[r3 + i]
+    for (let i = 0; i < stride; i++) line[i] = Math.floor(0.5 + v0 * data[r0 + i] + v1 * data[r1 + i] + v2 * data[r2 + i] + v3 * data[r3 + i])
     for (let x = 0; x < canvas.width; x++) {
       const [c0, c1, c2, c3] = columns[x], [w0, w1, w2, w3] = weights[x % ratio][1]
       for (let c = 0; c < 4; c++, at++)
