@@ -10,7 +10,8 @@ from PIL import Image
 from paintsr_nb.core import random_at
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.viewing import compare as module
-from paintsr_nb.viewing.compare import _KEYS, _ZOOMS, compare
+from paintsr_nb.viewing.compare import compare
+from paintsr_nb.viewing.view import _KEYS, _ZOOMS
 
 STATIC = Path(module.__file__).parent/"static"
 

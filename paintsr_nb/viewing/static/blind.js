@@ -26,7 +26,7 @@ export class Blind {
   }
 
   letter(name) {
-    return "AB"[this.question.indexOf(name)]
+    return "AB"[this.question.indexOf(name)] ?? "–"
   }
 
   toggle() {
@@ -38,6 +38,10 @@ export class Blind {
   follow() {
     const { view } = this.viewer
     if (view.blind && !this.question) this.ask()
+    else if (view.blind && ![view.left, view.right].every((name) => this.question.includes(name))) {
+      this.question = [view.left, view.right]   // another view of this widget asks
+      this.show()
+    }
     if (!view.blind && this.question) {
       this.question = null
       this.closed = false

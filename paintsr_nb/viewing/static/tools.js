@@ -76,10 +76,7 @@ export class Tools {
     if (document.fullscreenElement) return document.exitFullscreen()
     const whole = () => root.classList.toggle("full")
     if (root.classList.contains("full") || !root.requestFullscreen) return whole()
-    root.requestFullscreen().then(() => {
-      root.classList.add("full")
-      document.addEventListener("fullscreenchange", () => document.fullscreenElement || root.classList.remove("full"))
-    }, whole)
+    root.requestFullscreen().catch(whole)
   }
 
   // Buttons tell what is on.
@@ -88,6 +85,7 @@ export class Tools {
     this.brightness.textContent = `${view.brightness}×`
     this.moved.textContent = `${this.viewer.called(view.left)} ${this.viewer.offsetOf(view.left).join(", ")}`
     const on = { u: view.low === "bicubic", b: this.viewer.boxes.armed, a: root.hasAttribute("data-all"), z: view.blind }
+    for (const key of "abcik") this.element.querySelector(`[data-key=${key}]`)?.toggleAttribute("disabled", this.viewer.blind.on)   // they tell names
     for (const [key, pressed] of Object.entries(on)) this.element.querySelector(`[data-key=${key}]`)?.setAttribute("aria-pressed", pressed)
     this.viewer.boxes.show()
   }

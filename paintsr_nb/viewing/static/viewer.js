@@ -88,6 +88,7 @@ export class Viewer {
     on(this.root, "keydown", (event) => this.key(event))
     on(this.root, "keyup", (event) => this.keyUp(event))
     on(this.root, "click", (event) => this.clicked(event))
+    on(document, "fullscreenchange", () => this.root.classList.toggle("full", document.fullscreenElement === this.root))
     on(this.stage, "wheel", (event) => this.wheel(event), { passive: false })
     on(this.stage, "pointerdown", (event) => this.press(event))
     on(this.stage, "pointermove", (event) => this.move(event))
@@ -525,7 +526,10 @@ export class Viewer {
     const { view } = this
     const wipes = view.mode === "wipe"
     this.root.dataset.mode = view.mode
-    this.modes.forEach((button) => button.setAttribute("aria-pressed", button.dataset.mode === view.mode))
+    this.modes.forEach((button) => {
+      button.setAttribute("aria-pressed", button.dataset.mode === view.mode)
+      button.disabled = this.blind.on && ["grid", "strip"].includes(button.dataset.mode)
+    })
     this.chips.forEach((group, at) => {
       group.hidden = this.blind.on || view.mode === "grid" || (["flip", "strip"].includes(view.mode) && at === 1)
       const chosen = at ? view.right : view.left
