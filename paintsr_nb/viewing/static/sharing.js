@@ -94,7 +94,9 @@ export function linked(model) {
   let waiting
   model.on("change:view", () => {
     clearTimeout(waiting)
-    waiting = setTimeout(() => history.replaceState(null, "", model.link()), 250)
+    waiting = setTimeout(() => {
+      try { history.replaceState(null, "", model.link()) } catch {}   // a page within another may have no address
+    }, 250)
   })
   addEventListener("hashchange", read)
   return model
