@@ -451,6 +451,7 @@ def touch(page, kind, *points):
 
 
 def test_phone_controls_are_large_and_names_do_not_cover_the_picture(phone):
+    phone.get_by_role("button", name="More tools").tap()
     boxes = [button.bounding_box() for button in phone.locator(".paintsr button:visible").all()]
     assert min(min(box["width"], box["height"]) for box in boxes) >= 44
     assert all(phone.locator(f".chips.{side}").bounding_box()["height"] < 60 for side in ("left", "right"))
@@ -761,6 +762,17 @@ def test_lab_keys_stay_in_the_viewer(lab):
     assert (view["mode"], view["left"], view["right"], view["zoom"]) == ("side", "HR", "SR", "fit")
     assert lab.page.evaluate("jupyterapp.shell.currentWidget.content.widgets[0].model.type") == "code"
     assert lab.page.locator(".jp-Dialog").count() == 0
+
+
+def test_lab_answers_of_a_blind_test_arrive_in_python(lab):
+    lab.ask("widget.view = dict(blind=True, mode='side')\nprint(0)")
+    lab.page.get_by_role("button", name="A", exact=True).click()
+    lab.page.wait_for_selector(".ask:has-text('1 answered')")
+    answer, = lab.until("print(widget.answers)", bool)
+    assert answer["better"] == answer["first"] and {answer["first"], answer["second"]} == {"LR", "SR"}
+    lab.ask("widget.view = dict(blind=False)\nprint(0)")
+    lab.page.wait_for_selector(".ask table")
+    assert lab.ask("print(widget.preferences()['better'].sum())") == 1
 
 
 def test_lab_two_views_share_one_look(lab):

@@ -260,6 +260,22 @@ def test_the_bounds_of_zoom_are_those_of_the_browser():
     assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == _ZOOMS
 
 
+def test_the_files_of_the_viewer_make_one_module():
+    "Each is joined once, after all that it imports, and no two give a name of their top level to different things."
+    assert {f"{name}.js" for name in module._modules} == {path.name for path in STATIC.glob("*.js")}
+    owners = {}
+    for at, name in enumerate(module._modules):
+        source = (STATIC/f"{name}.js").read_text(encoding="utf-8")
+        imported = re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js"$', source, re.MULTILINE)
+        assert len(imported) == len(re.findall(r"^import\b", source, re.MULTILINE)), f"{name}: one line per import"
+        for names, other in imported:
+            assert other in module._modules[:at], f"{name} imports {other}, which is joined later"
+            assert all(re.search(rf"^export (?:async )?(?:const|function|class) {each}\b", (STATIC/f"{other}.js").read_text(encoding="utf-8"), re.MULTILINE)
+                       for each in names.split(", ")), (name, names)
+        for each in re.findall(r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", source, re.MULTILINE): owners.setdefault(each, []).append(name)
+    assert not {each: names for each, names in owners.items() if len(names) > 1}
+
+
 @pytest.mark.parametrize("edit", [lambda view: view.__setitem__("zoom", 5), lambda view: view.update(zoom=5), lambda view: view.pop("zoom"),
                                   lambda view: view.__ior__(dict(zoom=5))])
 def test_a_view_is_not_edited_behind_the_widgets_back(widget, edit):

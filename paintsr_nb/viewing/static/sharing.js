@@ -55,8 +55,7 @@ export function savePicture(viewer) {
 
 // Two lines of Python that draw the same.
 export function figureCall(viewer) {
-  const word = (value) => (value === true ? "True" : value === false ? "False" : JSON.stringify(value))
-  const parts = Object.entries(viewer.view).map(([key, value]) => `${key}=${word(value)}`)
+  const parts = Object.entries(viewer.view).filter(([key]) => key !== "blind").map(([key, value]) => `${key}=${JSON.stringify(value)}`)
   return `widget.frame, widget.view = [${viewer.frame.join(", ")}], dict(${parts.join(", ")})\nwidget.figure()`
 }
 
