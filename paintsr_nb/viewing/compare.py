@@ -32,7 +32,7 @@ from .view import checked_view, stage_columns, stage_region, stage_zoom
 
 # %% ../../nbs/viewing/60_compare.ipynb #734b581c
 _static = Path(str(files("paintsr_nb")))/"viewing"/"static"
-_modules = "furniture geometry scores overlays pictures drawing sharing loupe boxes blind tools viewer compare".split()
+_modules = "furniture geometry scores overlays pictures drawing sharing loupe boxes blind tools stage words hands viewer compare".split()
 
 def _source(name): return (_static/name).read_text(encoding="utf-8")
 
