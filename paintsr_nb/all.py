@@ -57,6 +57,9 @@ from .upscaling.gigapixel import *
 from .upscaling.folder import *
 from .challenge.score import *
 from .challenge.submission import *
+from .viewing.sending import *
+from .viewing.view import *
+from .viewing.parts import *
 from .viewing.compare import *
 
 __all__ = [name for name in globals() if not name.startswith("_")]

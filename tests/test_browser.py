@@ -14,7 +14,7 @@ from PIL import Image
 
 from paintsr_nb.core import random_at
 from paintsr_nb.resize import enlarge, shrink
-from paintsr_nb.viewing.compare import compare
+from paintsr_nb.viewing.compare import _joined, compare
 
 pytestmark = pytest.mark.browser
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
@@ -56,7 +56,7 @@ class Shown:
         page.wait_for_function(OPEN)
         self.settle()
         self.widget.frame = page.evaluate("[...document.querySelectorAll('canvas')].map(c => [c.width, c.height])[0]")
-        box = page.locator(".stage canvas").bounding_box()
+        box = page.locator(".stage > canvas").bounding_box()
         self.left, self.top = box["x"], box["y"]
 
     def settle(self): self.page.evaluate("new Promise(go => requestAnimationFrame(() => requestAnimationFrame(go)))")
@@ -238,8 +238,8 @@ def test_the_region_is_the_same_on_both_sides(show):
     frame, cases = shown.widget.frame, []
     for _ in range(200):
         zoom = "fit" if draw.random() < 0.1 else float(2**draw.uniform(-5, 6))
-        cases.append(dict(mode=str(draw.choice(["wipe", "side", "grid", "flip"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
-    source = (STATIC/"compare.js").read_text(encoding="utf-8")
+        cases.append(dict(mode=str(draw.choice(["wipe", "side", "grid", "strip", "flip"])), zoom=zoom, x=float(draw.uniform(0, 360)), y=float(draw.integers(0, 241))))
+    source = _joined()
     regions = shown.page.evaluate("""async ([source, frame, cases]) => {
         const { regionOf } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })))
         return cases.map((view) => regionOf(view, frame, [360, 240], 3)).map((r) => [r.top, r.left, r.height, r.width])
@@ -451,6 +451,7 @@ def touch(page, kind, *points):
 
 
 def test_phone_controls_are_large_and_names_do_not_cover_the_picture(phone):
+    phone.get_by_role("button", name="More tools").tap()
     boxes = [button.bounding_box() for button in phone.locator(".paintsr button:visible").all()]
     assert min(min(box["width"], box["height"]) for box in boxes) >= 44
     assert all(phone.locator(f".chips.{side}").bounding_box()["height"] < 60 for side in ("left", "right"))
@@ -617,7 +618,7 @@ def test_a_front_end_that_names_widgets_gets_its_tiles_from_the_kernel(browser):
             send: async (message) => { const { content, data } = await window.kernel(message); heard["msg:custom"](content, [new DataView(bytes(data).buffer)]) } }
         await module.initialize({ model })
         module.render({ model, el: document.body })
-    }""", [(STATIC/"compare.js").read_text(encoding="utf-8"), state])
+    }""", [_joined(), state])
     page.wait_for_function(EXACT)
     assert page.evaluate("[...document.querySelector('canvas').getContext('2d').getImageData(document.querySelector('canvas').width / 2, 150, 1, 1).data]")[:3] \
         == widget.sources["HR"][580, 700].tolist()
@@ -741,7 +742,7 @@ def test_lab_the_browser_follows_python(lab):
 def test_lab_python_reads_what_the_hand_did(lab):
     lab.ask("widget.view = dict(zoom=8, x=180, y=120, left='LR', right='SR', mode='wipe')\nprint(0)")
     lab.page.wait_for_function("document.querySelector('.paintsr .scale').textContent === '800 %'")
-    box = lab.page.locator(".paintsr canvas").bounding_box()
+    box = lab.page.locator(".paintsr .stage > canvas").bounding_box()
     x, y = round(box["x"]) + 310, round(box["y"]) + 60   # a wheel event knows whole pixels only
     for step in (-3, 0): lab.page.mouse.move(x + step, y)
     for _ in range(4): lab.page.mouse.wheel(0, -120)
@@ -754,13 +755,24 @@ def test_lab_python_reads_what_the_hand_did(lab):
 
 def test_lab_keys_stay_in_the_viewer(lab):
     "JupyterLab's own shortcuts would make the cell a heading (1), Markdown (m) or restart the kernel (0 0)."
-    box = lab.page.locator(".paintsr canvas").bounding_box()
+    box = lab.page.locator(".paintsr .stage > canvas").bounding_box()
     lab.page.mouse.click(box["x"] + 50, box["y"] + 250)
     for key in ("Digit3", "Shift+Digit2", "m", "0", "0", "s"): lab.page.keyboard.press(key)
     view = lab.until("print(widget.view)", lambda view: view["mode"] == "side")
     assert (view["mode"], view["left"], view["right"], view["zoom"]) == ("side", "HR", "SR", "fit")
     assert lab.page.evaluate("jupyterapp.shell.currentWidget.content.widgets[0].model.type") == "code"
     assert lab.page.locator(".jp-Dialog").count() == 0
+
+
+def test_lab_answers_of_a_blind_test_arrive_in_python(lab):
+    lab.ask("widget.view = dict(blind=True, mode='side')\nprint(0)")
+    lab.page.get_by_role("button", name="A", exact=True).click()
+    lab.page.wait_for_selector(".ask:has-text('1 answered')")
+    answer, = lab.until("print(widget.answers)", bool)
+    assert answer["better"] == answer["first"] and {answer["first"], answer["second"]} == {"LR", "SR"}
+    lab.ask("widget.view = dict(blind=False)\nprint(0)")
+    lab.page.wait_for_selector(".ask table")
+    assert lab.ask("print(widget.preferences()['better'].sum())") == 1
 
 
 def test_lab_two_views_share_one_look(lab):

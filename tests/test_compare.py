@@ -10,7 +10,8 @@ from PIL import Image
 from paintsr_nb.core import random_at
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.viewing import compare as module
-from paintsr_nb.viewing.compare import _ZOOMS, compare
+from paintsr_nb.viewing.compare import compare
+from paintsr_nb.viewing.view import _KEYS, _ZOOMS
 
 STATIC = Path(module.__file__).parent/"static"
 
@@ -40,6 +41,25 @@ def test_paths_pillow_images_and_arrays_are_one(scene, tmp_path):
     Image.fromarray(low).save(tmp_path/"low.png")
     widget = compare(tmp_path/"low.png", Image.fromarray(sr), str_path(high, tmp_path/"high.png"))
     for shown, expected in zip(widget.sources.values(), scene): np.testing.assert_array_equal(shown, expected)
+
+
+def test_tensors_as_they_come_from_a_model(scene):
+    torch = pytest.importorskip("torch")
+    low, sr, high = scene
+    batch = torch.tensor(np.stack([sr, high]).transpose(0, 3, 1, 2)/255, requires_grad=True)
+    widget = compare(low, batch[:1] + 0.0, batch[1].to(torch.float32))
+    for shown, expected in zip(widget.sources.values(), scene): np.testing.assert_array_equal(shown, expected)
+    overshot = torch.tensor([-0.1, 0.5, 1.2]).reshape(3, 1, 1).expand(3, 4, 4)
+    assert compare(None, dict(a=overshot, b=overshot.half())).sources["a"][0, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("change, says", [(lambda torch, t: t*255, "0 to 1"), (lambda torch, t: t*2 - 1.5, "0 to 1"), (lambda torch, t: torch.stack([t, t]), r"batch\[0\]"),
+                                          (lambda torch, t: t[0], "expected floats"), (lambda torch, t: (t*255).to(torch.uint8), "expected floats"),
+                                          (lambda torch, t: t.permute(1, 2, 0), "expected floats"), (lambda torch, t: t*float("nan"), "NaN")])
+def test_other_tensors_are_refused_by_what_is_wrong(scene, change, says):
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor(scene[1].transpose(2, 0, 1)/255)
+    with pytest.raises((TypeError, ValueError), match=says): compare(scene[0], change(torch, tensor))
 
 
 def str_path(pixels, path):
@@ -204,7 +224,7 @@ def test_a_view_set_in_python_is_sent_once_and_whole(widget):
     widget._send = lambda message, buffers=None: sent.append(message)
     widget.view = dict(zoom=4, x=20, y=30)
     assert [message["state"]["view"] for message in sent] == [widget.view]
-    assert set(widget.view) == {"mode", "left", "right", "x", "y", "zoom", "split", "overlay"}
+    assert set(widget.view) == set(_KEYS)
 
 
 def test_keys_left_out_keep_their_value_even_when_changes_are_held(widget):
@@ -226,7 +246,9 @@ def test_fit_is_always_centred(widget):
 
 
 @pytest.mark.parametrize("wrong", [dict(mode="loupe"), dict(left="XX"), dict(zoom=True), dict(zoom=1, split=True), dict(overlay="edges"), dict(zoom=0), dict(zoom="1:1"), dict(zoom=65), dict(zoom=1, x=-1), dict(zoom=1, y=97),
-                                   dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2)])
+                                   dict(zoom=1, x=None), dict(zoom=float("nan")), dict(zoom=1, split=1.1), dict(zoom="fit", split=-0.1), dict(scale=2), dict(loupe=0.5),
+                                   dict(loupe=True), dict(brightness=3), dict(low="soft"), dict(offsets=dict(XX=(1, 0))), dict(offsets=dict(SR=(0.5, 0))),
+                                   dict(offsets=[1, 2]), dict(boxes=[(1, 2, 3, 4)]), dict(boxes=[(1, 2, 0, 4, "")]), dict(boxes=[(1, 2, 3, 4, 5)]), dict(blind=1)])
 def test_a_wrong_view_changes_nothing(widget, wrong):
     before = widget.view
     with pytest.raises(ValueError, match="expected|choose from"): widget.view = wrong
@@ -234,8 +256,24 @@ def test_a_wrong_view_changes_nothing(widget, wrong):
 
 
 def test_the_bounds_of_zoom_are_those_of_the_browser():
-    source = (STATIC/"compare.js").read_text(encoding="utf-8")
+    source = (STATIC/"geometry.js").read_text(encoding="utf-8")
     assert tuple(float(re.search(rf"const {name} = ([\d.]+)", source)[1]) for name in ("LEAST", "MOST")) == _ZOOMS
+
+
+def test_the_files_of_the_viewer_make_one_module():
+    "Each is joined once, after all that it imports, and no two give a name of their top level to different things."
+    assert {f"{name}.js" for name in module._modules} == {path.name for path in STATIC.glob("*.js")}
+    owners = {}
+    for at, name in enumerate(module._modules):
+        source = (STATIC/f"{name}.js").read_text(encoding="utf-8")
+        imported = re.findall(r'^import \{ (.+) \} from "\./(\w+)\.js"$', source, re.MULTILINE)
+        assert len(imported) == len(re.findall(r"^import\b", source, re.MULTILINE)), f"{name}: one line per import"
+        for names, other in imported:
+            assert other in module._modules[:at], f"{name} imports {other}, which is joined later"
+            assert all(re.search(rf"^export (?:async )?(?:const|function|class) {each}\b", (STATIC/f"{other}.js").read_text(encoding="utf-8"), re.MULTILINE)
+                       for each in names.split(", ")), (name, names)
+        for each in re.findall(r"^(?:export )?(?:async )?(?:const|let|function|class) (\w+)", source, re.MULTILINE): owners.setdefault(each, []).append(name)
+    assert not {each: names for each, names in owners.items() if len(names) > 1}
 
 
 @pytest.mark.parametrize("edit", [lambda view: view.__setitem__("zoom", 5), lambda view: view.update(zoom=5), lambda view: view.pop("zoom"),
@@ -247,7 +285,7 @@ def test_a_view_is_not_edited_behind_the_widgets_back(widget, edit):
     assert widget.view["zoom"] == 5
 
 
-@pytest.mark.parametrize("mode", ["wipe", "side", "grid", "flip"])
+@pytest.mark.parametrize("mode", ["wipe", "side", "grid", "strip", "flip"])
 @pytest.mark.parametrize("zoom", ["fit", 0.01, 1, 7.3, 64])
 @pytest.mark.parametrize("x, y", [(0, 0), (60, 48), (120, 96), (33.3, 95.9)])
 def test_the_region_lies_in_the_picture_and_fills_the_stage(widget, mode, zoom, x, y):
@@ -255,7 +293,7 @@ def test_the_region_lies_in_the_picture_and_fills_the_stage(widget, mode, zoom, 
     top, left, height, width = widget.region
     assert 0 <= top and 0 <= left and height > 0 and width > 0 and top + height <= 96 and left + width <= 120
     if zoom in ("fit", 0.01): assert (top, left, height, width) == (0, 0, 96, 120)
-    else: assert width <= np.ceil((149 if mode == "side" else 300)/zoom) + 1
+    else: assert width <= np.ceil(dict(side=149, strip=99).get(mode, 300)/zoom) + 1
 
 
 # ---------------------------------------------------------------- figure, scores, page

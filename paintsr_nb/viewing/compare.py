@@ -6,7 +6,7 @@
 __all__ = ['Compare', 'compare']
 
 # %% ../../nbs/viewing/60_compare.ipynb #e4854d25
-import io, json, sys
+import io, json, re, sys
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
@@ -19,146 +19,39 @@ import anywidget
 import numpy as np
 import traitlets
 from fastcore.basics import patch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
+from PIL import Image, ImageDraw, ImageFont
 
 from ..core import atomic_path
 from ..figures import strip
-from ..metrics import PROTOCOLS, psnr, ssim, ssim_map
-from ..picture import read_rgb8, round_half_up
-
-# %% ../../nbs/viewing/60_compare.ipynb #0792f4ec
-def _as_pixels(picture, name):
-    "(H,W,3) uint8 of whatever `compare` accepts."
-    if isinstance(picture, (str, Path)): return read_rgb8(picture)
-    if isinstance(picture, Image.Image): return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    pixels = np.asarray(picture)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise TypeError(f"{name} is {pixels.dtype} of shape {pixels.shape}: expected a path, a Pillow image or a uint8 array (H,W,3); "
-                        "`to_uint8` makes one from floats of 0 to 1")
-    return pixels
-
-# %% ../../nbs/viewing/60_compare.ipynb #8ad7654a
-def _grid(sources, low_name=None):
-    "Width and height that all `sources` share, but for `low_name`, which may be smaller by a whole number."
-    sizes = {name: pixels.shape[1::-1] for name, pixels in sources.items()}
-    low = sizes.pop(low_name, None)
-    first, size = next(iter(sizes.items()))
-    for name, other in sizes.items():
-        if other != size:
-            raise ValueError(f"{name} is {_times(other)} and {first} {_times(size)}: they share one pixel grid, "
-                             "so their sizes must be equal; see that they belong to one scene, or crop the larger")
-    if low and (size[0] % low[0] or size[1] % low[1] or size[0]//low[0] != size[1]//low[1]):
-        raise ValueError(f"{first} is {_times(size)} and {low_name} {_times(low)}: expected {first} a whole number of times as large, "
-                         "equally in both directions; see that they belong to one scene, or crop them alike")
-    return size
-
-def _times(size): return f"{size[0]}x{size[1]}"
-
-# %% ../../nbs/viewing/60_compare.ipynb #41cb2ba8
-def _encode(pixels, quality=None):
-    "MIME type and bytes of `pixels`; exact where `quality` is `None`."
-    if quality is not None and not 1 <= quality <= 100:
-        raise ValueError(f"quality={quality} must lie in 1..100, or be None for exact pixels")
-    file = io.BytesIO()
-    kind = "JPEG" if quality else "WEBP" if max(pixels.shape) < 16384 else "PNG"
-    options = dict(JPEG=dict(quality=quality, subsampling=0),
-                   WEBP=dict(lossless=True, method=0, quality=0),
-                   PNG=dict(compress_level=1))[kind]
-    Image.fromarray(pixels).save(file, kind, **options)
-    return f"image/{kind.lower()}", file.getvalue()
-
-# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e01
-_kept_bytes = 400_000   # of all previews together: they stay in a saved notebook
-
-def _preview(pixels, most):
-    "How many times smaller the preview of `pixels` is, its MIME type and its bytes, which are at most `most` where that can be."
-    guess = 0.35*pixels.shape[0]*pixels.shape[1]/most   # JPEG takes about 0.35 bytes per pixel of a painting
-    reduced = max(1, int(np.ceil(np.sqrt(guess))))
-    image = Image.fromarray(pixels)
-    while True:
-        kind, data = _encode(np.asarray(image.reduce(reduced)), 80)
-        if len(data) <= most or reduced >= min(image.size): return reduced, kind, data
-        reduced = max(reduced + 1, int(reduced*np.sqrt(len(data)/most)))
-
-def _packed(sources, size, quality=None):
-    "What the browser is told of each picture; compare.js says what the keys mean."
-    small = sum(pixels.nbytes for pixels in sources.values()) < 4*_kept_bytes
-    whole = [_encode(pixels, quality) for pixels in sources.values()] if small else []
-    if sum(len(data) for _, data in whole) > _kept_bytes: whole = []
-    previews = [(1, *encoded) for encoded in whole] or [_preview(pixels, _kept_bytes//len(sources)) for pixels in sources.values()]
-    return [dict(name=name,
-                 width=pixels.shape[1],
-                 height=pixels.shape[0],
-                 ratio=size[0]//pixels.shape[1],
-                 exact=quality is None,
-                 type=kind,
-                 data=data,
-                 reduced=reduced,
-                 whole=bool(whole))
-            for (name, pixels), (reduced, kind, data) in zip(sources.items(), previews)]
-
-# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e04
-_side = 512   # pixels along a tile; compare.js has the same
-
-def _tile(pixels, level, number, quality=None):
-    "MIME type and bytes of one tile of a level; tiles are numbered from left to right, then down."
-    reach = _side*2**level
-    row, column = divmod(number, -(-pixels.shape[1]//reach))
-    part = pixels[row*reach:(row+1)*reach, column*reach:(column+1)*reach]
-    if not level: return _encode(np.ascontiguousarray(part), quality)
-    return _encode(np.asarray(Image.fromarray(np.ascontiguousarray(part)).reduce(2**level)), quality or 92)
-
-def _addresses(pictures):
-    "(picture, level, number) of every tile that a viewer can ask for: levels that are finer than the preview."
-    for place, picture in enumerate(pictures):
-        levels = range(0 if picture["whole"] else max(1, int(np.ceil(np.log2(picture["reduced"])))))
-        for level in levels:
-            rows, columns = (-(-picture[side]//(_side*2**level)) for side in ("height", "width"))
-            yield from ((place, level, number) for number in range(rows*columns))
-
-# %% ../../nbs/viewing/60_compare.ipynb #491d8560
-_ZOOMS = (0.01, 64)   # least and greatest; compare.js has the same
-_MODES = ("wipe", "side", "grid", "flip")
-_OVERLAYS = ("", "difference", "ssim")
-_KEYS = ("mode", "left", "right", "x", "y", "zoom", "split", "overlay")
-
-class _View(dict):
-    "What `Compare.view` gives: to be read, and replaced as a whole."
-    def _edited(self, *args, **kwargs):
-        raise TypeError("a view is replaced, not edited: write `widget.view = dict(zoom=5)`; what is left out keeps its value")
-    __setitem__ = __delitem__ = __ior__ = update = pop = popitem = clear = setdefault = _edited
-
-def _checked_view(view, names, size):
-    "`view` unless something in it cannot be shown."
-    def need(key, fits, expected):
-        if not fits: raise ValueError(f"view[{key!r}] is {view[key]!r}, expected {expected}")
-    def within(key, least, most):
-        number = isinstance(view[key], (int, float)) and not isinstance(view[key], bool)
-        return number and least <= view[key] <= most
-    if unknown := set(view) - set(_KEYS):
-        raise ValueError(f"the view has no {', '.join(sorted(unknown))}: choose from {', '.join(_KEYS)}")
-    need("mode", view["mode"] in _MODES, f"one of {', '.join(_MODES)}")
-    for key in ("left", "right"): need(key, view[key] in names, f"one of {', '.join(names)}")
-    need("zoom", view["zoom"] == "fit" or within("zoom", *_ZOOMS), f"'fit' or {_ZOOMS[0]} to {_ZOOMS[1]} device pixels per HR pixel")
-    need("split", within("split", 0, 1), "0 to 1")
-    need("overlay", view["overlay"] in _OVERLAYS, f"one of {', '.join(map(repr, _OVERLAYS))}")
-    if view["zoom"] == "fit": return _View({**view, "x": size[0]/2, "y": size[1]/2})
-    for key, most in zip("xy", size): need(key, within(key, 0, most), f"0 to {most} HR pixels")
-    return _View(view)
+from ..metrics import PROTOCOLS, psnr, ssim
+from .parts import moved_part, overlaid_part, part_in_view, smooth_part
+from .sending import as_pixels, common_grid, cut_tile, describe_pictures, tile_addresses
+from .view import checked_view, stage_columns, stage_region, stage_zoom
 
 # %% ../../nbs/viewing/60_compare.ipynb #734b581c
 _static = Path(str(files("paintsr_nb")))/"viewing"/"static"
+_modules = "furniture geometry scores overlays pictures drawing sharing loupe boxes blind tools stage words hands viewer compare".split()
 
+def _source(name): return (_static/name).read_text(encoding="utf-8")
+
+def _joined():
+    "The viewer's files as one ES module, each after those that it imports."
+    return "\n".join(re.sub(r"^import .*\n", "", _source(f"{name}.js"), flags=re.MULTILINE).lstrip("\n") for name in _modules)
+
+# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e32
 class Compare(anywidget.AnyWidget):
     "Pictures of one scene under a wipe slider, side by side, in a grid, or in place of one another; `compare` makes one."
-    _esm = _static/"compare.js"
-    _css = _static/"compare.css"
+    _esm = _joined()
+    _css = _source("compare.css")
     pictures = traitlets.List().tag(sync=True) # What the browser is told of each picture, with its preview
     truth = traitlets.Unicode().tag(sync=True) # Name of the picture that the others are measured against, or ""
     size = traitlets.List().tag(sync=True) # Width and height of the HR grid
     height = traitlets.Int().tag(sync=True) # Height of the stage in CSS pixels
     frame = traitlets.List().tag(sync=True) # Width and height of the stage in device pixels, as the browser found them
     view = traitlets.Dict().tag(sync=True) # What is seen; read it and set it
+    answers = traitlets.List().tag(sync=True) # A dict per question of the blind tests; `preferences` counts them
     key = traitlets.Unicode().tag(sync=True) # By which a saved output finds its widget while the kernel lives
 
     def __init__(self,
@@ -170,8 +63,9 @@ class Compare(anywidget.AnyWidget):
         quality:int=None, # JPEG quality; `None` sends exact pixels
     ):
         self.sources, self.quality, names = sources, quality, list(sources)
-        self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5, overlay="")
-        super().__init__(pictures=_packed(sources, size, quality),
+        self._whole = dict(mode="wipe", left=names[0], right=names[1], x=size[0]/2, y=size[1]/2, zoom="fit", split=0.5, overlay="",
+                           loupe=0, brightness=1, low="nearest", offsets={}, boxes=[], blind=False)
+        super().__init__(pictures=describe_pictures(sources, size, quality),
                          truth=truth,
                          size=list(size),
                          height=height,
@@ -183,17 +77,17 @@ class Compare(anywidget.AnyWidget):
     @traitlets.validate("view")
     def _checked(self, proposal):
         plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in proposal["value"].items()}
-        self._whole = _checked_view({**self._whole, **plain}, list(self.sources), self.size)
+        self._whole = checked_view({**self._whole, **plain}, list(self.sources), self.size)
         return self._whole
 
     def _asked(self, _, message, buffers):
         "Send the tile that the browser asks for."
         place, level, number = message["tile"]
-        kind, data = _tile(list(self.sources.values())[place], level, number, self.quality)
+        kind, data = cut_tile(list(self.sources.values())[place], level, number, self.quality)
         self.send(dict(tile=message["tile"], type=kind), [data])
 
     def __repr__(self):
-        pictures = ", ".join(f"{name} {_times(pixels.shape[1::-1])}" for name, pixels in self.sources.items())
+        pictures = ", ".join(f"{name} {pixels.shape[1]}x{pixels.shape[0]}" for name, pixels in self.sources.items())
         zoom = self.view["zoom"] if self.view["zoom"] == "fit" else f"{self.view['zoom']*100:.4g} %"
         return f"Compare({pictures}; {self.view['mode']} of {self.view['left']} and {self.view['right']}, {zoom})"
 
@@ -213,116 +107,66 @@ def compare(
     given = [(name, picture) for name, picture in given if picture is not None]
     if len({name for name, _ in given}) < max(len(given), 2):
         raise ValueError(f"got the pictures {', '.join(name for name, _ in given)}: expected at least two, each with a name of its own")
-    sources = {name: _as_pixels(picture, name) for name, picture in given}
-    size = _grid(sources, None if low is None else names[0])
+    sources = {name: as_pixels(picture, name) for name, picture in given}
+    size = common_grid(sources, None if low is None else names[0])
     return Compare(sources, size, truth="" if high is None else names[2], view=view, height=height, quality=quality)
 
 # %% ../../nbs/viewing/60_compare.ipynb #32405d3d
-_gap = 2   # device pixels between panes
-
-def _columns(view, frame, size, count):
-    if view["mode"] != "grid": return 2 if view["mode"] == "side" else 1
-    best, columns = 0, 1
-    for c in range(1, count + 1):
-        rows = -(-count//c)
-        fit = min((frame[0] - _gap*(c - 1))/c/size[0], (frame[1] - _gap*(rows - 1))/rows/size[1])
-        if fit > best: best, columns = fit, c
-    return columns
-
-def _pane(view, frame, size, count):
-    columns = _columns(view, frame, size, count)
-    rows = -(-count//columns) if view["mode"] == "grid" else 1
-    return tuple(max(1, (side - _gap*(n - 1))//n) for side, n in zip(frame, (columns, rows)))
-
-def _zoom(view, frame, size, count):
-    if view["zoom"] != "fit": return view["zoom"]
-    return float(np.clip(min(pane/side for pane, side in zip(_pane(view, frame, size, count), size)), *_ZOOMS))
-
-def _seen(centre, pane, size, zoom):
-    "First and last + 1 of the pixels drawn: from 100 % on those that hold the middle of a device pixel, below those that touch one."
-    start = np.floor(pane/2 - centre*zoom + 0.5)
-    first = np.floor(((0 if zoom < 1 else 0.5) - start)/zoom)
-    end = np.ceil((pane - start)/zoom) if zoom < 1 else np.floor((pane - 0.5 - start)/zoom) + 1
-    return min(max(int(first), 0), size - 1), min(max(int(end), 1), size)
-
 @patch(as_prop=True)
 def region(self:Compare)->tuple: # In HR pixels
     "Top, left, height and width of what is in view; never beyond the picture."
-    arguments = self.view, self.frame, self.size, len(self.sources)
-    zoom = _zoom(*arguments)
-    (left, right), (top, bottom) = (_seen(self.view[key], pane, side, zoom) for key, pane, side in zip("xy", _pane(*arguments), self.size))
-    return top, left, bottom - top, right - left
+    return stage_region(self.view, self.frame, self.size, len(self.sources))
 
 # %% ../../nbs/viewing/60_compare.ipynb #e47e4b22
 @patch
 def scores(self:Compare):
-    "A pandas frame with `psnr` and `ssim` of each picture on the HR grid, over the part in view; NaN where it is smaller than a window."
+    "A pandas frame with `psnr` and `ssim` of each unmoved picture over the part in view; NaN where it is smaller than a window."
     import pandas as pd
     if not self.truth: raise ValueError("there is no true picture to measure against: pass `high` to `compare`")
     top, left, height, width = self.region
     parts = {name: pixels[top:top+height, left:left+width] for name, pixels in self.sources.items()
-             if pixels.shape[1::-1] == tuple(self.size)}
+             if pixels.shape[1::-1] == tuple(self.size) and (name == self.truth or name not in self.view["offsets"])}
     high, enough = parts.pop(self.truth), min(height, width) >= PROTOCOLS["wang_rgb"].size
     rows = [(name, psnr(part, high), ssim(part, high) if enough else np.nan) for name, part in parts.items()]
     return pd.DataFrame(rows, columns=["picture", "psnr", "ssim"])
 
-# %% ../../nbs/viewing/60_compare.ipynb #26f77f24
-def _part(pixels, size, region, most):
-    "The part `region` of a picture on the HR grid: each pixel repeated to fill the grid, or shrunk to `most` a side."
-    ratio, (top, left, height, width) = size[0]//pixels.shape[1], region
-    if max(height, width) <= most: return pixels[np.arange(top, top+height)[:, None]//ratio, np.arange(left, left+width)//ratio]
-    scale = most/max(height, width)
-    box = [edge/ratio for edge in (left, top, left+width, top+height)]
-    x0, y0, x1, y1 = int(box[0]), int(box[1]), int(np.ceil(box[2])), int(np.ceil(box[3]))
-    cut = Image.fromarray(np.ascontiguousarray(pixels[y0:y1, x0:x1]))
-    shape = max(1, round(width*scale)), max(1, round(height*scale))
-    resample = Image.Resampling.BOX if scale*ratio < 1 else Image.Resampling.NEAREST
-    return np.asarray(cut.resize(shape, resample, (box[0]-x0, box[1]-y0, box[2]-x0, box[3]-y0), reducing_gap=2))
-
-# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e21
-# inferno at quarters; compare.js has the same
-_heat = np.array([(0, 0, 3), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float64)
-
-def _in_colours(worse):
-    "(H,W,3) uint8 of (H,W) floats of 0, dark, to 1, bright."
-    place = np.clip(worse, 0, 1)*4
-    below = np.minimum(place.astype(int), 3)
-    return round_half_up(_heat[below] + (place - below)[..., None]*(_heat[below + 1] - _heat[below]))
-
-def _overlaid(sr, high, region, overlay):
-    "The part `region` of `sr` under its overlay; where no window of SSIM fits, the picture itself."
-    top, left, height, width = region
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    if overlay == "difference":
-        return _in_colours(np.sqrt(np.square(sr[rows, columns].astype(np.float64) - high[rows, columns]).mean(2))/32)
-    margin, shown = PROTOCOLS["wang_rgb"].size//2, sr[rows, columns].copy()
-    y0, y1, x0, x1 = max(top, margin), min(top + height, len(sr) - margin), max(left, margin), min(left + width, sr.shape[1] - margin)
-    if y1 <= y0 or x1 <= x0: return shown
-    around = slice(y0 - margin, y1 + margin), slice(x0 - margin, x1 + margin)
-    shown[y0-top:y1-top, x0-left:x1-left] = _in_colours(1 - ssim_map(sr[around], high[around]))
-    return shown
-
+# %% ../../nbs/viewing/60_compare.ipynb #a48f8b8f
 @patch
 def _laid(self:Compare, name, region, most):
     "What is in view of one picture, under the overlay that the view names."
-    sr, overlay, (top, left, height, width) = self.sources[name], self.view["overlay"], region
-    scored = self.truth not in ("", name) and sr.shape[1] == self.size[0]
-    if not (overlay and scored) or height*width > 8e6: return _part(sr, self.size, region, most)
-    shown = _overlaid(sr, self.sources[self.truth], region, overlay)
-    return _part(shown, (width, height), (0, 0, height, width), most)
+    view, sr, (_, _, height, width) = self.view, self.sources[name], region
+    ratio, offset, large = self.size[0]//sr.shape[1], view["offsets"].get(name), height*width > 8e6
+    scored = self.truth not in ("", name) and ratio == 1 and not offset
+    whole = (width, height), (0, 0, height, width), most
+    if view["overlay"] and scored and not large:
+        return part_in_view(overlaid_part(sr, self.sources[self.truth], region, view["overlay"]), *whole)
+    if offset: shown = part_in_view(moved_part(sr, self.size, region, offset), *whole)
+    elif ratio > 1 and view["low"] == "bicubic" and not large: shown = part_in_view(smooth_part(sr, ratio, region), *whole)
+    else: shown = part_in_view(sr, self.size, region, most)
+    return np.minimum(shown.astype(np.int32)*view["brightness"], 255).astype(np.uint8)
 
-# %% ../../nbs/viewing/60_compare.ipynb #a48f8b8f
 @patch
 def _panels(self:Compare, most):
     "Label → pixels of each panel in view, and where the wipe stands in it, or `None`."
     view, region = self.view, self.region
-    names = dict(grid=list(self.sources), flip=[view["left"]]).get(view["mode"], [view["left"], view["right"]])
+    names = dict(grid=list(self.sources), strip=list(self.sources), flip=[view["left"]]).get(view["mode"], [view["left"], view["right"]])
     parts = {name: self._laid(name, region, most) for name in names}
     if view["mode"] != "wipe": return parts, None
     left, right = (parts[view[side]] for side in ("left", "right"))
-    zoom = _zoom(view, self.frame, self.size, len(self.sources))
+    zoom = stage_zoom(view, self.frame, self.size, len(self.sources))
     cut = (view["x"] + (view["split"] - 0.5)*self.frame[0]/zoom - region[1])*left.shape[1]/region[3]
     return {"": np.where(np.arange(left.shape[1])[:, None] + 0.5 < cut, left, right)}, cut
+
+@patch
+def _frame_boxes(self:Compare, axes, width):
+    "The labelled boxes of the view on a panel of `width` pixels."
+    top, left, _, seen = self.region
+    times = width/seen
+    for x, y, wide, tall, label in self.view["boxes"]:
+        x, y, wide, tall = (x - left)*times, (y - top)*times, wide*times, tall*times
+        outline = [withStroke(linewidth=3, foreground="black")]
+        axes.add_patch(Rectangle((x, y), wide, tall, fill=False, edgecolor="white", linewidth=1.5, path_effects=outline))
+        if label: axes.text(x, y - 2, label, color="white", fontsize=9, backgroundcolor="#161616", va="bottom", clip_on=True)
 
 @patch
 def figure(self:Compare,
@@ -331,18 +175,31 @@ def figure(self:Compare,
     "A matplotlib figure of what is in view."
     panels, cut = self._panels(1600)
     figure = strip(panels, size=size/len(panels))
+    for axes, pixels in zip(figure.axes, panels.values()): self._frame_boxes(axes, pixels.shape[1])
     if cut is None: return figure
     axes = figure.axes[0]
     if 0 < cut < panels[""].shape[1]: axes.axvline(cut, color="white", linewidth=1.5)
     for side in ("left", "right"): axes.set_title(self.view[side], loc=side, fontsize=11, pad=6)
     return figure
 
+# %% ../../nbs/viewing/60_compare.ipynb #5d0c1e34
+@patch
+def preferences(self:Compare):
+    "A pandas frame with how often each picture was better, no different and worse in the blind tests."
+    import pandas as pd
+    rows = []
+    for name in self.sources:
+        asked = [answer for answer in self.answers if name in (answer["first"], answer["second"])]
+        better, equal = sum(answer["better"] == name for answer in asked), sum(not answer["better"] for answer in asked)
+        if asked: rows.append((name, better, equal, len(asked) - better - equal))
+    return pd.DataFrame(rows, columns=["picture", "better", "no difference", "worse"])
+
 # %% ../../nbs/viewing/60_compare.ipynb #5d0c1e11
 @patch
 def _jpeg(self:Compare, most=720):
     "Bytes of a picture of what is in view, at most `most` pixels wide, with the names on it."
     panels, cut = self._panels(most)
-    columns = _columns(self.view, self.frame, self.size, len(self.sources))
+    columns = stage_columns(self.view, self.frame, self.size, len(self.sources))
     pictures = [Image.fromarray(pixels) for pixels in panels.values()]
     width = (most - 4*(columns - 1))//columns
     size = width, max(1, round(width*pictures[0].height/pictures[0].width))
@@ -372,10 +229,9 @@ def _jpeg(self:Compare, most=720):
 def _state(self:Compare):
     "All that the viewer must be told, as JSON for a script element."
     pictures = [{**picture, "data": b64encode(picture["data"]).decode()} for picture in self.pictures]
-    state = dict(pictures=pictures, truth=self.truth, size=self.size, height=self.height, frame=[0, 0], view=self.view, key=self.key)
+    state = dict(pictures=pictures, truth=self.truth, size=self.size, height=self.height, frame=[0, 0], view=self.view,
+                 answers=self.answers, key=self.key)
     return json.dumps(state).replace("<", "\\u003c")
-
-def _source(name): return (_static/name).read_text(encoding="utf-8")
 
 _output = """<div><style>$style</style>
 <div class="paintsr-output"><img alt="$alt" src="data:image/jpeg;base64,$jpeg" style="max-width:100%"></div>
@@ -392,7 +248,7 @@ def _repr_mimebundle_(self:Compare, **kwargs):
         alt=escape(f"{self.view['left']} and {self.view['right']}"),
         jpeg=jpeg,
         style=_source("compare.css"),
-        module=json.dumps(_source("compare.js")).replace("<", "\\u003c"),
+        module=json.dumps(_joined()).replace("<", "\\u003c"),
         state=self._state())
     data = {"text/plain": repr(self), "image/jpeg": jpeg, "text/html": html}
     if not _names_widgets(): return data, {}
@@ -425,7 +281,7 @@ def save_html(self:Compare,
     "Write the viewer with its pictures and its view as one self-contained page."
     beside = ("" if scores is None else _table(scores)) + (f"<p>{escape(note)}</p>" if note else "")
     page = Template(_source("page.html")).substitute(
-        title=escape(title), style=_source("compare.css"), module=_source("compare.js"), state=self._state(),
+        title=escape(title), style=_source("compare.css"), module=_joined(), state=self._state(),
         alt=escape(f"{self.view['left']} and {self.view['right']}"), fallback=f"image/jpeg;base64,{b64encode(self._jpeg()).decode()}",
         beside=f"<aside>{beside}</aside>" if beside else "", tiles="<!-- tiles -->")
     head, tail = page.split("<!-- tiles -->")
@@ -442,6 +298,6 @@ def _tiles(self:Compare):
     "A script element per tile, encoded by all processors."
     sources = list(self.sources.values())
     def element(address):
-        kind, data = _tile(sources[address[0]], *address[1:], self.quality)
+        kind, data = cut_tile(sources[address[0]], *address[1:], self.quality)
         return f'<script id="tile-{"-".join(map(str, address))}" type="{kind}">{b64encode(data).decode()}</script>\n'
-    with ThreadPoolExecutor() as pool: yield from pool.map(element, _addresses(self.pictures))
+    with ThreadPoolExecutor() as pool: yield from pool.map(element, tile_addresses(self.pictures))
