@@ -12,6 +12,7 @@ from .notes import *
 from .picture import *
 from .resize import *
 from .metrics import *
+from .intervals import *
 from .figures import *
 from .samples import *
 from .painter import *
@@ -44,6 +45,7 @@ from .training.guard import *
 from .training.parallel import *
 from .training.recipes import *
 from .training.train import *
+from .upscaling.choose import *
 from .upscaling.tiles import *
 from .upscaling.engine import *
 from .upscaling.folder import *
