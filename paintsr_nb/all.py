@@ -31,6 +31,7 @@ from .nets.critics import *
 from .nets.weights import *
 from .nets.foreign import *
 from .nets.modes import *
+from .nets.card import *
 from .losses.fidelity import *
 from .losses.perceptual import *
 from .losses.adversarial import *

@@ -124,7 +124,8 @@ def _field(text):
 def paintsr_upscale(
     *paths:str, # Pictures, and folders of pictures with their subfolders
     out:str="upscaled", # Folder for the results
-    model:str="default", # Name of a packaged model, weight file, or folder of a run
+    model:str="auto", # auto (by the picture), name of a packaged model, weight file, or folder of a run
+    strength:float=None, # How much of scan in default, 0 to 1, for all pictures, instead of auto's choice
     overwrite:bool=False, # Make results anew that are there already?
     device:str=None, # cpu or cuda
     tile:int=None, # Largest side of a tile in LR pixels; as large as memory allows where it is not given
@@ -135,14 +136,15 @@ def paintsr_upscale(
     consistent:bool=False, # Correct each result until it agrees with its LR picture within one level?
 ):
     "Upscale pictures four times, or as many times as asked."
+    from paintsr_nb.upscaling.choose import told_choices
     from paintsr_nb.upscaling.folder import upscale_files
     from paintsr_nb.upscaling.refine import refined
     if not paths: raise ValueError("no pictures given: name files or folders")
-    report = upscale_files(list(paths), out, refined(model, blend, tta, scale), overwrite=overwrite, device=device, tile=tile,
+    report = upscale_files(list(paths), out, refined(model, blend, tta, scale, strength), overwrite=overwrite, device=device, tile=tile,
                            precise=precise, consistent=consistent)
     failed, counts = report[report.status == "failed"], report.status.value_counts()
     for row in failed.itertuples(): print(f"failed: {row.file}: {row.reason}", file=sys.stderr)
-    print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    print(f"{out}: " + ", ".join(f"{count} {status}" for status, count in counts.items()) + told_choices(report.reason))
     return int(len(failed) > 0)
 
 # %% ../nbs/90_commands.ipynb #c5fd77b1
@@ -150,10 +152,13 @@ def paintsr_upscale(
 def paintsr_models(
     *paths:str, # Weight files, folders of them, runs, or names; the packaged and the public models where none is given
     json:str=None, # File for the table as JSON
+    card:bool=False, # Print the card of each model instead, as Markdown?
 ):
     "List what weight files are: architecture, scale, parameters, context, size, licence."
     from paintsr_nb.core import write_json
+    from paintsr_nb.nets.card import render_card
     from paintsr_nb.nets.listing import list_models
+    if card: return print(*map(render_card, paths or ["default"]), sep="\n")
     table = list_models(list(paths) or None)
     bad = table[table.problem != ""]
     if len(bad) < len(table): print(table[table.problem == ""].drop(columns="problem").to_string(index=False, justify="left"))

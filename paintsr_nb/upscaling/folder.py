@@ -17,7 +17,7 @@ import pandas as pd
 from ..core import PICTURE_SUFFIXES, PictureError, ReportError, list_pictures, progress, result_name
 from ..picture import read_picture, write_picture
 from ..resize import enlarge
-from .engine import Upscaler
+from .engine import Upscaler, make_upscaler
 
 # %% ../../nbs/upscaling/42_folder.ipynb #5e8b18e4
 def plan_outputs(
@@ -82,20 +82,22 @@ def _fill_unseen(
 def upscale_file(
     path:str|Path, # A picture file
     output:str|Path, # File to write; the suffix decides the format
-    upscaler:Upscaler, # A net made ready
+    upscaler:Upscaler, # A net made ready, or an `AutoUpscaler`
     on_tile=None, # Called after each tile with the number of tiles done, and of all
-):
+)->str: # Which model it was and why, where the picture decided; else empty
     "One picture file: read, upscale with its transparency, write with all that belongs to it."
     pixels, rest = read_picture(path)
+    upscaler, chosen = upscaler.fitting(pixels, path)
     alpha = None if rest.alpha is None else enlarge(rest.alpha, upscaler.scale)
     sr = upscaler(_fill_unseen(pixels, rest.alpha), on_tile=on_tile)
     write_picture(output, sr, rest.enlarged(upscaler.scale, alpha))
+    return chosen
 
 # %% ../../nbs/upscaling/42_folder.ipynb #f6f5ee24
 def upscale_files(
     paths, # A picture file or a folder, or a list of them; folders are searched with their subfolders
     out:str|Path, # Folder for the results; the tree of each folder is mirrored in it
-    model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
+    model="auto", # `auto` (see `choose_model`) or an `Auto`, name of a packaged model, weight file, run folder, or a `Generator`
     overwrite:bool=False, # Make results anew that are there already?
     device:str=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
     tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
@@ -106,7 +108,7 @@ def upscale_files(
     "Upscale files and folders of pictures, and report what became of each."
     plan = plan_outputs(paths, out)
     plan["kept"] = [not overwrite and output.is_file() for output in plan["output"]]
-    upscaler = None if plan["kept"].all() else Upscaler(model, device, tile, precise, consistent)
+    upscaler = None if plan["kept"].all() else make_upscaler(model, device, tile, precise, consistent)
     rows = []
     with progress(total=len(plan), what="upscaling") if show_progress else nullcontext() as bar:
         for path, output, kept in plan.itertuples(index=False):
@@ -123,10 +125,11 @@ def _attempt(path, output, upscaler, bar, before):
     if bar: bar.set_postfix_str(path.name)
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always", UserWarning)
-        try: upscale_file(path, output, upscaler, on_tile=lambda done, total: _move(bar, before + done/total))
+        try: chosen = upscale_file(path, output, upscaler, on_tile=lambda done, total: _move(bar, before + done/total))
         except (PictureError, FileNotFoundError) as error: return "failed", str(error)   # they name the file and say what to do
         except Exception as error: return "failed", f"{path}: {type(error).__name__}: {error}"
-    return "done", ". ".join(dict.fromkeys(str(note.message) for note in noted if issubclass(note.category, UserWarning)))
+    notes = [str(note.message) for note in noted if issubclass(note.category, UserWarning)]
+    return "done", ". ".join(dict.fromkeys(filter(None, [chosen, *notes])))
 
 def _move(bar, pictures):
     if bar is None: return
