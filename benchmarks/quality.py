@@ -111,14 +111,12 @@ class Method:
 def method_of(name, fast=False, device=None):
     if name in BASELINES: return Method(name, BASELINES[name])
     from paintsr_nb.nets.weights import find_model, packaged_models
-    from paintsr_nb.upscaling.engine import Upscaler
+    from paintsr_nb.upscaling.engine import make_upscaler
     from paintsr_nb.upscaling.refine import refined
     model, views, _ = name.partition("+x8")
-    options = dict(device=device, precise=not fast)
-    if model == "auto":
-        size = sum(path.stat().st_size for found, path in packaged_models().items() if found in ("default", "scan"))
-        return Method(name, AutoUpscaler(refined("auto", tta=bool(views)), **options), size/1e6)
-    return Method(Path(name).name, Upscaler(refined(model, tta=bool(views)), **options), find_model(model).stat().st_size/1e6)
+    files = [packaged_models()[part] for part in ("default", "scan") if part in packaged_models()] if model == "auto" else [find_model(model)]
+    upscaler = make_upscaler(refined(model, tta=bool(views)), device, precise=not fast)
+    return Method(Path(name).name, upscaler, sum(file.stat().st_size for file in files)/1e6)
 
 
 # The numbers
