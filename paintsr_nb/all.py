@@ -28,9 +28,12 @@ from .data.fitted import *
 from .nets.tensors import *
 from .nets.generators import *
 from .nets.critics import *
+from .nets.zoo import *
 from .nets.weights import *
 from .nets.foreign import *
 from .nets.modes import *
+from .nets.listing import *
+from .nets.export import *
 from .nets.card import *
 from .losses.fidelity import *
 from .losses.perceptual import *
@@ -47,6 +50,7 @@ from .training.parallel import *
 from .training.recipes import *
 from .training.train import *
 from .upscaling.choose import *
+from .upscaling.refine import *
 from .upscaling.tiles import *
 from .upscaling.engine import *
 from .upscaling.folder import *
