@@ -1,9 +1,9 @@
-"""How often `auto` chooses which model, and what a fine JPEG costs `default`: from what the rules of `upscaling.choose` were taken.
+"""How often `auto` chooses which model, and what each quality of JPEG costs the two: from what the rules of `upscaling.choose` were taken.
 
     python benchmarks/choose.py [--data ../shared/data] [--number 20] [--gain] [--json FILE]
 
 Pictures: paintings/train, paintings/test, photos, photos2, paintings2, up to so many of each; LR by our bicubic, its middle of at most 400 px.
-With --gain also SSIM of `default` above bicubic by JPEG quality, on paintings/test: where half of it is lost, a picture counts as damaged.
+With --gain also SSIM of `default`, and of `scan` where it is packaged, above bicubic by JPEG quality, on paintings/test: where they cross, `_FINE` belongs.
 """
 import sys
 from pathlib import Path
@@ -18,6 +18,7 @@ from paintsr_nb.core import list_pictures, progress, random_at, write_json
 from paintsr_nb.data.degrade import DEGRADATIONS, degrade
 from paintsr_nb.data.technique import through_jpeg
 from paintsr_nb.metrics import ssim
+from paintsr_nb.nets.weights import packaged_models
 from paintsr_nb.picture import read_rgb8, round_half_up
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.upscaling.choose import choose_model
@@ -49,7 +50,7 @@ def part(path):
 def main(
     data:str=str(DATA), # Folder of real pictures
     number:int=20, # Pictures per folder, at most
-    gain:bool=False, # Measure what JPEG costs `default` too?
+    gain:bool=False, # Measure what JPEG costs `default` and `scan` too?
     json:str=None, # File for the numbers
 ):
     "Count what is chosen."
@@ -61,20 +62,23 @@ def main(
             counts[name][choose_model(np.ascontiguousarray(way(shrink(high), high, n)), models=("default", "scan")).model] += 1
     print("| picture | default | scan |", "|---|---|---|", *(f"| {name} | {row['default']} | {row['scan']} |" for name, row in counts.items()), sep="\n")
     gains = gains_of(list_pictures(Path(data)/"paintings"/"test")[:number]) if gain else {}
-    for name, value in gains.items(): print(f"{name}: SSIM {value:+.4f} over bicubic")
+    for name, values in gains.items(): print(f"{name}: SSIM over bicubic: " + ", ".join(f"{way} {value:+.4f}" for way, value in values.items()))
     if json: write_json(json, dict(pictures=len(files), counts=counts, gains=gains))
 
 
 def gains_of(files):
-    "Mean SSIM of `default` above bicubic, clean and by JPEG quality, on the middle 800 px."
-    run, rows = Upscaler("default"), []
-    for path in progress(files, what="gain of default"):
+    "Model -> mean SSIM above bicubic, clean and by JPEG quality, on the middle 800 px."
+    models = {name: Upscaler(name) for name in ("default", "scan") if name in packaged_models()}
+    rows = {name: [] for name in models}
+    for path in progress(files, what="gain"):
         high = part(path)
         top, left = (max(side - 800, 0)//8*4 for side in high.shape[:2])
         high = np.ascontiguousarray(high[top:top + 800, left:left + 800])
         lows = {"clean": shrink(high)} | {f"JPEG {quality}": through_jpeg(shrink(high), quality) for quality in QUALITIES}
-        rows.append({name: ssim(run(low), high) - ssim(enlarge(low), high) for name, low in lows.items()})
-    return pd.DataFrame(rows).mean().to_dict()
+        plain = {way: ssim(enlarge(low), high) for way, low in lows.items()}
+        for name, run in models.items(): rows[name].append({way: ssim(run(low), high) - plain[way] for way, low in lows.items()})
+    return {name: pd.DataFrame(found).mean().to_dict() for name, found in rows.items()}
+
 
 
 if __name__ == "__main__": main()

@@ -1456,6 +1456,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'paintsr_nb/upscaling/choose.py'),
                                              'paintsr_nb.upscaling.choose.Choice.__str__': ( 'upscaling/choose.html#choice.__str__',
                                                                                              'paintsr_nb/upscaling/choose.py'),
+                                             'paintsr_nb.upscaling.choose._block_means': ( 'upscaling/choose.html#_block_means',
+                                                                                           'paintsr_nb/upscaling/choose.py'),
                                              'paintsr_nb.upscaling.choose._colour_noise': ( 'upscaling/choose.html#_colour_noise',
                                                                                             'paintsr_nb/upscaling/choose.py'),
                                              'paintsr_nb.upscaling.choose._first_block': ( 'upscaling/choose.html#_first_block',

@@ -26,7 +26,7 @@ def _checked(values):
     "At least two finite numbers, as an array."
     values = np.asarray(values, float).ravel()
     if len(values) < 2: raise ValueError(f"{len(values)} picture cannot tell how much pictures differ: give at least 2")
-    if not np.isfinite(values).all(): raise ValueError(f"{(~np.isfinite(values)).sum()} of {len(values)} values are not finite: leave them out")
+    if (wrong := (~np.isfinite(values)).sum()): raise ValueError(f"{wrong} of {len(values)} values are not finite: leave them out")
     return values
 
 # %% ../nbs/03_intervals.ipynb #c0010012

@@ -80,7 +80,7 @@ def test_without_scan_it_is_default_and_says_so(scans, tmp_path):
     (tmp_path/"package"/"models"/"scan.safetensors").unlink()
     choice = choose_model(scans/"web.jpg")
     assert choice.model == "default" and "no model `scan` is packaged" in choice.why
-    assert "; 1 by default (JPEG of quality 60; no model `scan` is packaged)" == told_choices([f"model {choice}"])
+    assert "; 1 by default (JPEG of quality 60, but no model `scan` is packaged)" == told_choices([f"model {choice}"])
     with pytest.raises(FileNotFoundError, match="no model 'scan'"): refined("auto", strength=0.5)
 
 
@@ -107,3 +107,11 @@ def test_real_pictures_are_told_apart(data):
     for quality in (50, 75, 90, 95): assert share(lambda low: through_jpeg(low, quality)) == 1
     assert share(lambda low: through_jpeg(low, 60)[3:, 5:]) >= 0.9
     assert share(lambda low: np.clip(np.rint(low + rng.normal(0, 3, low.shape)), 0, 255).astype(np.uint8)) == 1
+
+
+def test_a_card_is_printed(packaged, capsys):
+    from paintsr_nb.commands import paintsr_models
+    weights.save_model(packaged/"mine.safetensors", make_generator("compact", num_filters=4, num_blocks=1), card=dict(licence="CC0-1.0", limits=["Never trained."]))
+    assert not paintsr_models(str(packaged/"mine.safetensors"), card=True)
+    text = capsys.readouterr().out
+    assert text.startswith("# mine.safetensors") and "Licence: CC0-1.0" in text and "## Limits\n\n- Never trained." in text

@@ -24,7 +24,8 @@ def update_card(
     path = find_model(path)
     if path.suffix != ".safetensors": raise ValueError(f"{path} has no card: save it with `save_model` as .safetensors first")
     state, header = read_safetensors(path)
-    if not header: raise ValueError(f"{path} is none of our files, it has no card: load it with `load_model`, and save it with `save_model`")
+    if not header:
+        raise ValueError(f"{path} is none of our files, it has no card: load it with `load_model`, and save it with `save_model`")
     card = {name: value for name, value in (header.get("card", {}) | changes).items() if value is not None}
     text = json.dumps(header | dict(card=card), default=_plain, ensure_ascii=False)
     with atomic_path(path) as temporary: save_file(state, temporary, metadata={_HEADER: text})
@@ -48,8 +49,9 @@ def render_card(
     path = find_model(name_or_path)
     card = read_safetensors(path)[1].get("card", {}) if path.suffix == ".safetensors" else {}
     facts = model_facts(name_or_path)
+    size = f"{facts['scale']}x, {facts['parameters']:,} parameters, {facts['MB']} MB, context {facts['context']} px"
     lines = [f"# {Path(str(name_or_path)).name}", ""]
-    lines += [f"{facts['architecture']}; {facts['scale']}x, {facts['parameters']:,} parameters, {facts['MB']} MB, context {facts['context']} px.", ""]
+    lines += [f"{facts['architecture']}; {size}.", ""]
     lines += [f"Licence: {facts['licence'] or 'not told'}", ""]
     for name, title in _SECTIONS.items():
         if name in card: lines += [f"## {title}", "", *_lines(card[name]), ""]

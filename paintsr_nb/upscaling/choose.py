@@ -44,13 +44,19 @@ def _middle(pixels, side=512):
 # %% ../../nbs/upscaling/39_choose.ipynb #c1010012
 def _colour_noise(
     pixels:np.ndarray, # (H,W,3) uint8
-)->float: # Levels; of noise of its own in each colour about nine tenths of its standard deviation
-    "How much neighbours differ in red minus green, where they differ least: the tenth percentile of blocks of 8x8."
+)->float: # Levels; of noise of its own in each colour about seven tenths of its standard deviation
+    "How much neighbours differ in red minus green, where they differ least: the second percentile of blocks of 8x8 that are not clipped."
     pixels = _middle(pixels).astype(np.float32)
     rough = np.diff(np.diff((pixels[..., 0] - pixels[..., 1])/2**0.5, 2, axis=0), 2, axis=1)/6
-    rows, columns = (side//8 for side in rough.shape)
-    blocks = rough[:rows*8, :columns*8].reshape(rows, 8, columns, 8)
-    return float(np.percentile(np.square(blocks).mean((1, 3))**0.5, 10))
+    spread, green = _block_means(np.square(rough))**0.5, _block_means(pixels[1:-1, 1:-1, 1])
+    seen = spread[(green > 8) & (green < 247)]
+    return float(np.percentile(seen, 2)) if len(seen) >= _BLOCKS else 0.0
+
+_BLOCKS = 200 # In fewer, about 115x115 px, the flattest may be no flat part
+
+def _block_means(plane):
+    rows, columns = (side//8 for side in plane.shape)
+    return plane[:rows*8, :columns*8].reshape(rows, 8, columns, 8).mean((1, 3))
 
 # %% ../../nbs/upscaling/39_choose.ipynb #c1010015
 @dataclass(frozen=True)
@@ -61,8 +67,8 @@ class Choice:
 
     def __str__(self): return f"{self.model} ({self.why})"
 
-_FINE = 96 # A JPEG of this quality or more costs `default` next to nothing
-_NOISY = 1.5 # Levels of `_colour_noise`; clean pictures have less
+_FINE = 96 # From this quality on `default` keeps two thirds of what it gains on clean pictures
+_NOISY = 1.25 # Levels of `_colour_noise`; clean pictures have less, those with noise of 2 levels have more
 _LEAST = 24 # Pixels per side; in less there is too little to see
 
 # %% ../../nbs/upscaling/39_choose.ipynb #c1010016
@@ -75,7 +81,7 @@ def choose_model(
     why, damaged = _verdict(source, pixels)
     if not damaged: return Choice("default", why)
     if "scan" in (packaged_models() if models is None else models): return Choice("scan", why)
-    return Choice("default", f"{why}; no model `scan` is packaged")
+    return Choice("default", f"{why}, but no model `scan` is packaged")
 
 def _verdict(source, pixels):
     "In a few words what a picture is like, and whether it is damaged."

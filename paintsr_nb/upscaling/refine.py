@@ -192,7 +192,8 @@ def _of_strength(
     strength:float, # How much of `scan`, 0 to 1
 ): # Name of a packaged model at the ends, a `Generator` between them
     "`default` with a share of `scan` in its weights."
-    if model != "auto": raise ValueError(f"strength={strength} mixes `scan` into `default`, and another model is named: leave one of them out")
+    if model != "auto":
+        raise ValueError(f"strength={strength} mixes `scan` into `default`, and another model is named: leave one of them out")
     if not 0 <= strength <= 1: raise ValueError(f"strength={strength} must lie between 0 (`default`) and 1 (`scan`)")
     if strength in (0, 1): return ("default", "scan")[int(strength)]
     return interpolated(load_model("default"), load_model("scan"), strength)
