@@ -178,7 +178,7 @@ def as_markdown(rows):
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
         metrics = [metric for metric in METRICS if metric in own[0]]
-        names = ["LR", "model", *(METRICS[metric][0] for metric in metrics), "gain in SSIM", "gain in PSNR", "s/MP", "MB"]
+        names = ["LR", "model", *(METRICS[metric][0] for metric in metrics), "gain in SSIM (`wang_rgb`)", "gain in PSNR (`paper_y`)", "s/MP", "MB"]
         lines = [f"### {name}, {own[0]['pictures']} pictures", "", "| " + " | ".join(names) + " |", "|" + "---|"*len(names)]
         for row in own:
             cells = [row["condition"], row["method"], *(f"{row[metric]:.{METRICS[metric][1]}f}" for metric in metrics)]
