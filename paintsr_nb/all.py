@@ -13,6 +13,7 @@ from .picture import *
 from .strips import *
 from .resize import *
 from .metrics import *
+from .intervals import *
 from .figures import *
 from .samples import *
 from .painter import *
@@ -35,6 +36,7 @@ from .nets.foreign import *
 from .nets.export import *
 from .nets.listing import *
 from .nets.modes import *
+from .nets.card import *
 from .losses.fidelity import *
 from .losses.perceptual import *
 from .losses.adversarial import *
@@ -50,9 +52,11 @@ from .training.meter import *
 from .training.parallel import *
 from .training.recipes import *
 from .training.train import *
-from .upscaling.tiles import *
+from .upscaling.choose import *
 from .upscaling.refine import *
+from .upscaling.tiles import *
 from .upscaling.engine import *
+from .upscaling.auto import *
 from .upscaling.gigapixel import *
 from .upscaling.folder import *
 from .challenge.score import *

@@ -23,7 +23,8 @@ from ..nets.generators import Generator, check_generator
 from ..nets.modes import PRECISE, Mode, best_mode, measure_modes, prepared_net, remembered_mode, run_net
 from ..nets.tensors import check_pixels, to_pictures, to_tensor
 from ..nets.weights import find_model
-from .refine import Ensemble, consistent_with
+from .choose import choose_model
+from .refine import Ensemble, consistent_with, refined
 from .tiles import Tile, cut, place, plan_tiles, split_tile
 
 # %% ../../nbs/upscaling/41_engine.ipynb #0c19a382
@@ -254,10 +255,14 @@ def __call__(self:Upscaler,
 # %% ../../nbs/upscaling/41_engine.ipynb #a27568a1
 def upscale(
     pixels:np.ndarray, # (H,W,3) RGB, uint8 or uint16
-    model="default", # Name of a packaged model, weight file, run folder, or a `Generator`
+    model="auto", # `auto` (see `choose_model`), name of a packaged model, weight file, run folder, or a `Generator`
+    strength:float=None, # With `auto`: how much of `scan` in `default`, 0 to 1; `None`: one or the other, by the picture
 )->np.ndarray: # (4H,4W,3) of the same dtype (or the model's own scale)
     "A picture four times as large."
+    if strength is not None: model = refined(model, strength=strength)
     if isinstance(model, nn.Module): return Upscaler(model)(pixels)
+    check_pixels(pixels)
+    if model == "auto": model = choose_model(pixels).model
     path = find_model(model)
     return _kept_upscaler(str(path), path.stat().st_mtime_ns)(pixels)
 
