@@ -21,11 +21,18 @@ def command(
     @wraps(func)
     def run(*args, **kwargs):
         if args or kwargs: return func(*args, **kwargs)
-        sys.argv[1:] = [_hyphens(word) for word in sys.argv[1:]]
-        given, named, _ = parse_cli(func, pos=["raw"])
-        try: sys.exit(func(*given, **named))
-        except (ValueError, OSError, RuntimeError, ImportError) as error: sys.exit(f"error: {error}")
-        except KeyboardInterrupt: sys.exit("interrupted")
+        try:
+            _open_streams()
+            sys.argv[1:] = [_hyphens(word) for word in sys.argv[1:]]
+            given, named, _ = parse_cli(func, pos=["raw"])
+            status = func(*given, **named)
+            sys.stdout.flush()
+        except BrokenPipeError: _end_unheard()
+        except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error: sys.exit(f"error: {_said(error)}")
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            sys.exit(130)   # 128 + SIGINT
+        sys.exit(status)
     return run
 
 def _hyphens(word):
@@ -33,6 +40,25 @@ def _hyphens(word):
     if not word.startswith("--"): return word
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value
+
+def _said(error):
+    from paintsr_nb.targets import printable
+    return printable(error, lines=True)
+
+# %% ../nbs/90_commands.ipynb #90c00002
+def _open_streams():
+    "Put the null device where a standard stream is closed, and let no name stop a line from being printed."
+    while (handle := os.open(os.devnull, os.O_RDWR)) <= 2: pass
+    os.close(handle)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, "w"))
+        elif hasattr(stream := getattr(sys, name), "reconfigure"): stream.reconfigure(errors="backslashreplace")
+
+def _end_unheard():
+    "End as a program does whose reader went away, without another word."
+    null = os.open(os.devnull, os.O_RDWR)
+    for handle in (1, 2): os.dup2(null, handle)
+    sys.exit(141)   # 128 + SIGPIPE
 
 # %% ../nbs/90_commands.ipynb #b5672642
 @command
