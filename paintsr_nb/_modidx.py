@@ -63,6 +63,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'paintsr_nb/challenge/submission.py'),
                                                  'paintsr_nb.challenge.submission._expected_size': ( 'challenge/submission.html#_expected_size',
                                                                                                      'paintsr_nb/challenge/submission.py'),
+                                                 'paintsr_nb.challenge.submission._is_link': ( 'challenge/submission.html#_is_link',
+                                                                                               'paintsr_nb/challenge/submission.py'),
                                                  'paintsr_nb.challenge.submission._low_problem': ( 'challenge/submission.html#_low_problem',
                                                                                                    'paintsr_nb/challenge/submission.py'),
                                                  'paintsr_nb.challenge.submission._make': ( 'challenge/submission.html#_make',

@@ -57,7 +57,7 @@ def model(tmp_path_factory):
 def painting(): return np.ascontiguousarray(samples("cat")[0].high[1000:1128, 1000:1096])
 
 
-@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "score", "submit", "check", "demo"])
+@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "doctor", "models", "export", "score", "submit", "check", "demo"])
 def test_help(name): assert f"usage: paintsr_{name}" in run(f"paintsr_{name}", "--help").stdout
 
 
@@ -156,6 +156,22 @@ def test_submit_and_check(tmp_path, model):
     report = here("paintsr_check", tmp_path/"bad.zip", low, code=1).stdout
     assert "candidate_0030.png" in report and "folder" in report and "violations" in report
     assert "exists" in here("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip", code=1).stderr
+
+
+def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, model, painting, monkeypatch):
+    def never(*given, **named): pytest.fail("worked before the check")
+    (tmp_path/"note.txt").touch()
+    write_picture(tmp_path/"low"/"a.png", shrink(painting))
+    bad = tmp_path/"note.txt"/"a.json"
+    for module, function, line in (("challenge.score", "score_folders", ("paintsr_score", tmp_path, tmp_path, "--json", bad)),
+                                   ("nets.listing", "list_models", ("paintsr_models", "--json", bad)),
+                                   ("nets.foreign", "load_model", ("paintsr_export", model, "--out", tmp_path/"note.txt"/"a.onnx")),
+                                   ("upscaling.folder", "upscale_files", ("paintsr_upscale", tmp_path/"low", "--out", tmp_path/"o", "--json", bad)),
+                                   ("upscaling.folder", "upscale_files", ("paintsr_upscale", tmp_path/"low", "--out", tmp_path/"o", "--html", bad)),
+                                   ("data.audit", "audit_pairs", ("paintsr_audit", tmp_path/"low", "--out", tmp_path/"note.txt"))):
+        monkeypatch.setattr(f"paintsr_nb.{module}.{function}", never)
+        told = here(*line, code=1).stderr
+        assert "error: " in told and "note.txt" in told and "Errno" not in told, told
 
 
 @pytest.mark.shared
