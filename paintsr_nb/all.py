@@ -10,6 +10,7 @@ from .core import *
 from .profiles import *
 from .notes import *
 from .picture import *
+from .strips import *
 from .resize import *
 from .metrics import *
 from .figures import *
@@ -27,9 +28,12 @@ from .data.fitted import *
 from .nets.tensors import *
 from .nets.generators import *
 from .nets.critics import *
+from .nets.zoo import *
 from .nets.weights import *
 from .nets.foreign import *
 from .nets.modes import *
+from .nets.export import *
+from .nets.listing import *
 from .losses.fidelity import *
 from .losses.perceptual import *
 from .losses.adversarial import *
@@ -45,7 +49,9 @@ from .training.parallel import *
 from .training.recipes import *
 from .training.train import *
 from .upscaling.tiles import *
+from .upscaling.refine import *
 from .upscaling.engine import *
+from .upscaling.gigapixel import *
 from .upscaling.folder import *
 from .challenge.score import *
 from .challenge.submission import *

@@ -1,4 +1,6 @@
-"The engine: products of sizes, nets that fail, what it leaves alone."
+"""The engine: products of sizes, nets that fail, what it leaves alone.
+
+Tests named `row_NN` are rows of `users.md`, table 1; 17 to 22 are in test_gigapixel.py, too."""
 import itertools
 import os
 import subprocess
@@ -12,16 +14,20 @@ from torch.nn import functional as F
 
 from paintsr_nb.core import list_pictures
 from paintsr_nb.nets.generators import Generator, make_generator
-from paintsr_nb.nets.modes import MODES, PRECISE, Mode
+from paintsr_nb.nets import modes
+from paintsr_nb.nets.modes import MODES, PRECISE, Mode, ModeCost, best_mode, measure_modes
 from paintsr_nb.nets.weights import save_model
 from paintsr_nb.picture import read_rgb8
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.samples import samples
 from paintsr_nb.upscaling import engine
-from paintsr_nb.upscaling.engine import Upscaler, measure_context, measure_modes, upscale
+from paintsr_nb.upscaling.engine import Upscaler, measure_context, upscale
 
 pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
 BF16 = Mode("bf16")
+
+
+def cost(mode): return ModeCost(mode, seconds=1.0, db=60.0, levels=1.0)
 
 
 class Repeat(Generator):
@@ -55,7 +61,7 @@ def test_a_net_that_repeats_pixels_is_bit_exact(scale):
         assert sr.dtype == dtype and np.array_equal(sr, repeat(pixels, scale)), (height, width, tile)
 
 
-def test_tiled_equals_whole_and_less_context_does_not():
+def test_row_10_tiled_equals_whole_and_less_context_does_not():
     net = small_net()
     for height, width in ((1, 1), (3, 60), (41, 33)):
         pixels = noise(height, width)
@@ -82,18 +88,18 @@ def test_tiles_begin_at_the_blocks_of_a_net():
 def test_every_mode_gives_the_picture(mode):
     net, pixels = small_net(), noise(20, 30)
     up = Upscaler(net, device="cpu")
-    up._known[up.device] = mode
+    up._known[up.device] = cost(mode)
     off = np.abs(up(pixels).astype(int) - Upscaler(net, device="cpu", precise=True)(pixels))
     assert off.max() <= (1 if mode.precision == "fp32" else 6) and off.mean() < 0.5
 
 
-def test_only_a_tile_and_its_context_reach_the_net():
+def test_row_15_only_a_tile_and_its_context_reach_the_net():
     up = Upscaler(Repeat(), device="cpu", tile=10, precise=True)
     up.context = 3
     up.net.seen.clear()
     up(noise(100, 70))
-    assert len(up.net.seen) == 70 + 1   # and one run of the prediction of memory, on 16 x 16
-    assert {max(shape) for shape in up.net.seen[1:]} == {13, 16} and up.net.seen[0] == (16, 16)
+    assert len(up.net.seen) == 70 + 1   # and one run of the prediction of memory, on 64 x 4
+    assert {max(shape) for shape in up.net.seen[1:]} == {13, 16} and up.net.seen[0] == (64, 4)
 
 
 def test_a_module_is_left_as_it_is():
@@ -136,11 +142,11 @@ def test_a_gpu_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="device='cuda:1': PyTorch .* can use no NVIDIA GPU here, choose 'cpu'"): Upscaler(Repeat(), "cuda:1")
 
 
-def test_a_tile_that_overflows_is_computed_again_alone():
+def test_row_25_a_tile_that_overflows_is_computed_again_alone():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     pixels[25, 25] = 255
     up = Upscaler(NaNInBF16(), device="cpu", tile=10)
-    up._known[up.device] = BF16
+    up._known[up.device] = cost(BF16)
     with pytest.warns(UserWarning, match="computed again in float32") as told: sr = up(pixels)
     assert np.array_equal(sr, repeat(pixels)) and len(told) == 1
 
@@ -149,7 +155,7 @@ class NaNAtTheEnd(Repeat):
     def forward(self, low): return super().forward(low)*(float("nan") if low.amax() > 0.99 else 1)
 
 
-def test_a_net_that_gives_nan_gives_no_picture():
+def test_row_25_a_net_that_gives_nan_gives_no_picture():
     pixels = np.full((30, 30, 3), 100, np.uint8)
     up = Upscaler(NaNAtTheEnd(), device="cpu", tile=10, precise=True)
     up(pixels)
@@ -162,7 +168,7 @@ def test_16_bit_pictures_never_go_through_bfloat16():
         def forward(self, low): return super().forward(low)*(0.9 if torch.is_autocast_enabled("cpu") else 1)
 
     up = Upscaler(Coarse(), device="cpu")
-    up._known[up.device] = BF16
+    up._known[up.device] = cost(BF16)
     assert np.array_equal(up(noise(10, 10, np.uint16)), repeat(noise(10, 10, np.uint16)))
     assert not np.array_equal(up(noise(10, 10)), repeat(noise(10, 10)))
 
@@ -171,13 +177,13 @@ class Hungry(Repeat):
     room, error = 100, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     def forward(self, low):
-        if low[0, 0].numel() > self.room and low.shape[-1] != 16: raise self.error
+        if low[0, 0].numel() > self.room and low.shape[-1] != 4: raise self.error
         return super().forward(low)
 
 
 @pytest.mark.filterwarnings("ignore:out of memory")
 @pytest.mark.parametrize("error", (Hungry.error, MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")))
-def test_tiles_are_halved_until_they_fit(error):
+def test_row_22_tiles_are_halved_until_they_fit(error):
     pixels, net = noise(70, 70), Hungry()
     net.error, net.room = error, 400
     up = Upscaler(net, device="cpu", precise=True)
@@ -188,7 +194,7 @@ def test_tiles_are_halved_until_they_fit(error):
 def test_no_memory_at_all_is_one_sentence_and_other_errors_stay():
     net = Hungry()
     net.room = 0
-    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="even with tiles of 15 px: close other programs"):
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError, match="even with tiles of 14 px: close other programs"):
         Upscaler(net, device="cpu", precise=True)(noise(43, 43))
     net.error = RuntimeError("shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"): Upscaler(net, device="cpu", precise=True)(noise(43, 43))
@@ -200,14 +206,29 @@ def test_a_mode_that_the_net_does_not_know_is_left_out_and_one_that_is_wrong_not
             if torch.is_autocast_enabled("cpu"): raise RuntimeError("not implemented for 'BFloat16'")
             return super().forward(low)
 
-    assert {mode.precision for mode in measure_modes(NoBF16())} == {"fp32"}
-    wrong = measure_modes(NaNInBF16())
-    assert wrong[BF16][1] == float("inf") and engine._best_mode(wrong).precision == "fp32"
+    assert {cost.mode.precision for cost in measure_modes(NoBF16())} == {"fp32"}
+    class NaN(Repeat):
+        def forward(self, low): return super().forward(low)*(float("nan") if torch.is_autocast_enabled("cpu") else 1)
+    wrong = measure_modes(NaN())
+    assert next(cost for cost in wrong if cost.mode == BF16).levels == float("inf") and best_mode(wrong).mode.precision == "fp32"
 
 
-def test_modes_are_measured_once_for_a_net(monkeypatch, tmp_path):
-    calls, real = [], engine.measure_modes
-    monkeypatch.setattr(engine, "measure_modes", lambda *given: calls.append(1) or real(*given))
+@pytest.fixture
+def measured(monkeypatch, tmp_path):
+    "How often modes were measured, with a cache of its own."
+    calls, real = [], modes.measure_modes
+    for room in (engine, modes): monkeypatch.setattr(room, "measure_modes", lambda *given: calls.append(1) or real(*given))
+    monkeypatch.setenv("PAINTSR_CACHE", str(tmp_path/"cache"))
+    return calls
+
+
+def forget():
+    "As if the process had just begun."
+    engine._of_files.clear()
+
+
+def test_modes_are_measured_once_for_a_net(measured, tmp_path):
+    calls = measured
     net = small_net()
     for _ in range(3): Upscaler(net, device="cpu")(noise(5, 5))
     assert len(calls) == 1
@@ -245,14 +266,14 @@ def test_context_is_measured_where_it_is_known():
 def test_the_packaged_model_shows_no_seam(precision):
     low = samples("pagoda")[0].low[200:290, 240:340]
     tiled, whole = (Upscaler("default", "cpu", tile) for tile in (33, 1000))
-    for up in (tiled, whole): up._known = {up.device: Mode(precision)}
+    for up in (tiled, whole): up._known = {up.device: cost(Mode(precision))}
     assert np.abs(tiled(low).astype(int) - whole(low)).max() <= 1
 
 
 @pytest.mark.shared
 def test_bfloat16_costs_the_packaged_model_two_levels_at_most(data):
     exact, fast = (Upscaler("default", "cpu") for _ in range(2))
-    exact._known, fast._known = {exact.device: PRECISE}, {fast.device: BF16}
+    exact._known, fast._known = {exact.device: cost(PRECISE)}, {fast.device: cost(BF16)}
     for path in list_pictures(data/"lr600")[:6]:
         low = read_rgb8(path)[100:180, 100:180]
         off = np.abs(exact(low).astype(int) - fast(low))
@@ -285,3 +306,143 @@ def test_an_autocast_around_the_engine_changes_nothing():
     up, pixels = Upscaler(small_net(), device="cpu", precise=True), noise(20, 30, np.uint16)
     expected = up(pixels)
     with torch.autocast("cpu", torch.bfloat16): assert np.array_equal(up(pixels), expected)
+
+
+def test_what_was_measured_is_remembered_between_runs(measured, tmp_path, monkeypatch):
+    "Keyed by what the net is; a damaged note is measured anew, a folder that cannot be written is no misfortune, and it can be turned off."
+    path, up = tmp_path/"net.safetensors", lambda: Upscaler(tmp_path/"net.safetensors", device="cpu")
+    save_model(path, small_net())
+    first = up().mode
+    forget()
+    again = up()
+    assert again.mode == first and len(measured) == 1 and again.cost == again.cost != "mode not measured yet"
+    memo, = (tmp_path/"cache"/"modes").iterdir()
+    for damage in (b"", b"{", b"[]", b'{"mode": {"precision": "fp8"}}', memo.read_bytes()[:-20], bytes(100)):
+        memo.write_bytes(damage)
+        forget()
+        assert up().mode.precision in ("fp32", "bf16")
+    assert len(measured) == 7 and not list(memo.parent.glob(".*"))
+    save_model(path, small_net(1))   # another net under the same name
+    os.utime(path, (1, 1))
+    up().mode
+    assert len(measured) == 8 and len(list(memo.parent.iterdir())) == 2
+    forget()
+    monkeypatch.setenv("PAINTSR_REMEMBER", "0")
+    up().mode
+    monkeypatch.delenv("PAINTSR_REMEMBER")
+    assert len(measured) == 9
+    (tmp_path/"file").write_text("")
+    monkeypatch.setenv("PAINTSR_CACHE", str(tmp_path/"file"))
+    forget()
+    up().mode
+    assert len(measured) == 10
+
+
+def test_the_key_names_processor_torch_and_net(monkeypatch):
+    memo = lambda net="a", device="cpu": modes._memo(net, torch.device(device))
+    keys = {memo(), memo("b")}
+    monkeypatch.setattr(modes, "_processor", lambda: "another one")
+    keys.add(memo())
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    keys |= {memo(), memo(device="mps")}
+    assert len(keys) == 5
+
+
+def test_row_11_12_tiles_are_chosen_by_net_and_memory_and_show_nothing(monkeypatch):
+    "Any tile gives the picture of any other within a level; nobody has to choose one."
+    low = samples("pagoda")[0].low[200:290, 240:340]
+    whole = Upscaler("default", "cpu", precise=True)(low).astype(int)
+    up, sizes = Upscaler("default", "cpu", precise=True), set()
+    for memory in (10**6, 10**7, 3*10**7, 10**9):
+        monkeypatch.setattr(engine, "_free_memory", lambda device, memory=memory: memory)
+        sizes.add(len(up.plan(90, 100)))
+        assert np.abs(up(low) - whole).max() <= 1
+    assert len(sizes) > 2
+
+
+def test_row_13_the_border_of_a_picture_is_that_of_the_net():
+    "No strip at the edge: a part that was cut out of a picture equals the same part of the whole, away from the cut by the context."
+    net, pixels = small_net(), noise(60, 60)
+    up = Upscaler(net, device="cpu", tile=20, precise=True)
+    far = 4*net.context
+    assert np.abs(up(pixels)[:160 - far, :160 - far].astype(int) - up(pixels[:40, :40])[:160 - far, :160 - far]).max() <= 1
+
+
+def test_row_14_a_tile_that_fails_fails_the_picture():
+    class Fails(Repeat):
+        def forward(self, low):
+            if low.amax() > 0.99: raise RuntimeError("something in the driver")
+            return super().forward(low)
+
+    pixels = np.full((30, 30, 3), 100, np.uint8)
+    pixels[29, 29] = 255
+    with pytest.raises(RuntimeError, match="something in the driver"): Upscaler(Fails(), device="cpu", tile=10, precise=True)(pixels)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_row_23_24_a_processor_is_enough_and_its_rate_is_measured():
+    "Without a GPU the packaged net runs on the CPU, nobody has to say so, and the rate from which a time can be told is known."
+    up = Upscaler()
+    assert up.device.type == "cpu" and up(noise(20, 20)).shape == (80, 80, 3)
+    assert 0 < up._known[up.device].seconds < 60 and up.device.type in repr(up)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_row_16_memory_is_flat_over_many_pictures():
+    "Two hundred pictures of changing sizes: what the process holds stays as it was after the first fifty."
+    up, held = Upscaler("default", "cpu", precise=True), []
+    for number in range(200):
+        up(noise(20 + number % 7, 30 + number % 11))
+        held.append(engine._used_memory())
+    assert max(held[150:]) - max(held[:50]) < 2*10**7
+
+
+def test_row_26_a_device_that_computes_wrongly_is_left(monkeypatch):
+    "Where no mode of a device comes near to the CPU, the CPU goes on, and it is said."
+    up = Upscaler(Repeat(), device="cpu")
+    wrong = [ModeCost(mode, 0.1, 20.0, 90.0) for mode in MODES]
+    monkeypatch.setattr(engine, "measure_modes", lambda net, device: wrong)
+    up.device = torch.device("meta")   # stands for a device that is there
+    up._known[torch.device("cpu")] = cost(PRECISE)
+    monkeypatch.setattr(up, "net", Repeat())
+    with pytest.warns(UserWarning, match="meta computes Repeat wrongly"): assert up.mode == PRECISE
+    assert up.device.type == "cpu"
+
+
+def test_a_mode_is_judged_by_a_picture_and_said():
+    "bfloat16 of a deep net of random weights is near by mean error, and what it costs stands in what the upscaler says of itself."
+    torch.manual_seed(0)
+    costs = {cost.mode: cost for cost in measure_modes(make_generator("rrdbnet", num_filters=16, growth=8, num_blocks=2))}
+    assert costs[Mode()].db > 90 and 54 <= costs[BF16].db < 100
+    up = Upscaler(small_net(), device="cpu")
+    up._known[up.device] = costs[BF16]
+    assert f"bf16 channels_last: {costs[BF16].db:.1f} dB to float32" in repr(up)
+    assert "fp32" in repr(Upscaler(small_net(), device="cpu", precise=True))
+
+
+def test_the_sum_through_the_blocks_stays_in_float32():
+    "Twenty blocks whose branches are too small for bfloat16 to see beside the sum: in float32 they add up."
+    net = make_generator("rrdbnet", num_filters=8, growth=4, num_blocks=20)
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.startswith("body."): parameter.zero_()
+            if name.endswith("conv5.bias"): parameter.fill_(0.01)
+    run = modes.run_net
+    ready, low = modes.prepared_net(net, "cpu"), torch.rand(1, 3, 12, 12)
+    seen = []
+    ready.conv_body.register_forward_pre_hook(lambda conv, inputs: seen.append(inputs[0].float()))
+    for mode in (PRECISE, BF16): run(ready, low, mode)
+    assert (seen[0] - seen[1]).abs().max() < 1e-4*seen[0].abs().max()
+
+
+@pytest.mark.parametrize("arch", ("rrdbnet", "srresnet"))
+def test_last_layers_in_bands_equal_all_at_once(arch):
+    net = make_generator(arch, num_filters=8, num_blocks=1).eval()
+    low = torch.rand(1, 3, 50, 7)
+    with torch.no_grad():
+        whole = net(low)
+        for rows in (1, 3, 16, 49, 50, 100):
+            net.rows = rows
+            assert (net(low) - whole).abs().max() < 1e-5, rows
+        net.rows, net.reach = 16, 0
+        assert (net(low) - whole).abs().max() > 1e-4   # what they see is needed

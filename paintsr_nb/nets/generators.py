@@ -28,6 +28,7 @@ class Generator(nn.Module):
         self.step = step
         self.arguments = arguments or {}
         self.card = {}
+        self.rows = None   # LR rows that the last layers take at once; `None`: all, as training and export want it
 
     def weights(self)->dict:
         "What goes into a file: key -> tensor."
@@ -102,6 +103,18 @@ class Compact(Generator):
         detail = F.pixel_shuffle(self.conv_last(features).float(), self.scale)
         return detail + F.interpolate(x.float(), scale_factor=self.scale, mode="bilinear", align_corners=False)
 
+# %% ../../nbs/nets/20_generators.ipynb #5b1c07d3
+def _enlarged(net, features):
+    "The last layers of a net, `net.enlarge`, over `net.rows` LR rows at a time; they see `net.reach` rows around themselves."
+    height, rows = features.shape[2], net.rows
+    if rows is None or height <= rows: return net.enlarge(features)
+    bands = []
+    for top in range(0, height, rows):
+        above = min(top, net.reach)
+        band = net.enlarge(features[:, :, top-above:top+rows+net.reach])
+        bands.append(band[:, :, net.scale*above:net.scale*(above + min(rows, height - top))])
+    return torch.cat(bands, 2)
+
 # %% ../../nbs/nets/20_generators.ipynb #a0f95d4f
 class NormedBlock(nn.Module):
     "Two 3x3 convolutions with batch norm beside a shortcut, PReLU between them (SRResNet, Ledig et al. 2017)."
@@ -121,6 +134,7 @@ class NormedBlock(nn.Module):
 class SRResNet(Generator):
     "The generator of SRGAN (Ledig et al. 2017), 4x; batch norm inside, so that results depend on the batch in train mode."
     arch = "srresnet"
+    reach = 3 # LR rows around themselves that the last layers see: half a row and a whole one, with pixels of a shuffle
     def __init__(self,
         num_filters:int=64, # Channels of the body
         num_blocks:int=16, # Residual blocks
@@ -142,7 +156,12 @@ class SRResNet(Generator):
         x, # (B,3,H,W) RGB in 0-1
     ): # (B,3,4H,4W), not clamped
         first = self.act_first(self.conv_first(x))
-        x = self.bn_body(self.conv_body(self.body(first))) + first
+        return _enlarged(self, self.bn_body(self.conv_body(self.body(first))) + first)
+
+    def enlarge(self,
+        x, # (B,num_filters,H,W) features
+    ): # (B,3,4H,4W), not clamped
+        "The last layers."
         x = self.act_up1(F.pixel_shuffle(self.conv_up1(x), 2))
         x = self.act_up2(F.pixel_shuffle(self.conv_up2(x), 2))
         return self.conv_last(x)/2 + 0.5
@@ -160,12 +179,16 @@ class DenseBlock(nn.Module):
             self.add_module(f"conv{k}", nn.Conv2d(num_filters + (k - 1)*growth, out, 3, padding=1))
 
     def forward(self, x):
-        seen = [x]
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen.append(_act(conv(torch.cat(seen, 1))))
-        return self.conv5(torch.cat(seen, 1))*0.2 + x
+        seen = _shortened(x)
+        for conv in (self.conv1, self.conv2, self.conv3, self.conv4): seen = torch.cat([seen, _act(conv(seen))], 1)
+        return torch.add(x, self.conv5(seen), alpha=0.2)
 
 def _act(x): return F.leaky_relu(x, 0.2, inplace=True)
+
+def _shortened(x):
+    "Features in the number format of the autocast around them, so that `torch.cat` does not widen all that was made in it."
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 # %% ../../nbs/nets/20_generators.ipynb #6de1d378
 class RRDB(nn.Module):
@@ -179,12 +202,13 @@ class RRDB(nn.Module):
         self.rdb2 = DenseBlock(num_filters, growth)
         self.rdb3 = DenseBlock(num_filters, growth)
 
-    def forward(self, x): return self.rdb3(self.rdb2(self.rdb1(x)))*0.2 + x
+    def forward(self, x): return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=0.2)
 
 # %% ../../nbs/nets/20_generators.ipynb #38c6d9e5
 class RRDBNet(Generator):
     "The generator of ESRGAN (Wang et al. 2018), 4x, with BasicSR's key names; its blocks begin at Kaiming normal x 0.1."
     arch = "rrdbnet"
+    reach = 2 # LR rows around themselves that the last layers see: half a row, and three quarters
     def __init__(self,
         num_filters:int=64, # Channels of the body
         growth:int=32, # Channels that each dense convolution adds
@@ -206,7 +230,13 @@ class RRDBNet(Generator):
         x, # (B,3,H,W) RGB in 0-1
     ): # (B,3,4H,4W), not clamped
         first = self.conv_first(x)
-        x = first + self.conv_body(self.body(first))
+        return _enlarged(self, first + self.conv_body(self.body(first)))
+
+    def enlarge(self,
+        x, # (B,num_filters,H,W) features
+    ): # (B,3,4H,4W), not clamped
+        "The last layers."
+        x = _shortened(x)
         x = _act(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))
         x = _act(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))
         return self.conv_last(_act(self.conv_hr(x)))
