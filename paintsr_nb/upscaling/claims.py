@@ -21,13 +21,12 @@ except ImportError: fcntl = None   # Windows: one process at a time
 class Claims:
     "What is known of the results in a folder, for all processes that write there."
     def __init__(self,
-        out:str|Path, # Folder of the results; it is made
+        out:str|Path, # Folder of the results; nothing is made there before it is needed
         about:dict, # Plain data that decide what a result looks like: model and settings
     ):
         self.out = Path(out)
         self.about = about
         self.folder = self.out/".paintsr"
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = None
 
     def note(self,
@@ -98,7 +97,9 @@ def _byte(self:Claims, output): return 1 + int.from_bytes(hashlib.sha256(self._k
 def _locked(self:Claims, kind, byte, wait=False):
     "Ask for a lock; a disk that knows none lets everybody have it."
     if fcntl is None: return True
-    if self.lock is None: self.lock = open(self.folder/"lock", "a+b")
+    if self.lock is None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = open(self.folder/"lock", "a+b")
     patience = 0 if wait or kind == "LOCK_UN" else fcntl.LOCK_NB
     try: fcntl.lockf(self.lock, getattr(fcntl, kind) | patience, 1, byte)
     except (BlockingIOError, PermissionError): return False
