@@ -148,7 +148,8 @@ class _Run:
         self.upscaler = Upscaler(model, **options)
         self.plan = plan_outputs(paths, out, self.upscaler.scale, suffix)
         check_target(out, folder=True)
-        self.quality, self.srgb, self.overwrite, self.started = quality, srgb, overwrite, time.time()
+        self.suffix, self.quality, self.srgb = suffix, quality, srgb
+        self.overwrite, self.started = overwrite, time.time()
         self.claims = Claims(out, dict(
             model=self.upscaler.fingerprint,
             precise=self.upscaler.precise,
