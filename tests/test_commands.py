@@ -126,7 +126,7 @@ def test_upscale_says_beforehand_and_afterwards(tmp_path, painting, model):
     (tmp_path/"in"/"c.heic").touch()
     (tmp_path/"in"/"\x1b[31mred.png").write_bytes(b"no picture")
     line = ["paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--format", "jpeg", "--quality", 80]
-    told = here(*line, "--dry_run", "--json", tmp_path/"before.json", code=1).stdout
+    told = here(*line, "--dry_run", "--json", tmp_path/"before.json", "--html", tmp_path/"before.html", code=1).stdout
     assert not (tmp_path/"out").exists() and "2 to do in about" in told and "nothing was written" in told and "\x1b" not in told
     before = json.loads((tmp_path/"before.json").read_text())
     assert before["counts"] == {"to do": 2, "failed": 1, "passed over": 1}
@@ -155,7 +155,7 @@ def test_upscale_with_little_memory_grows_on_the_disk(tmp_path, painting, model)
 
 
 def test_the_doctor(tmp_path, model):
-    told = run("paintsr_doctor", "--model", model, "--json", tmp_path/"doctor.json").stdout
+    told = here("paintsr_doctor", "--model", model, "--json", tmp_path/"doctor.json").stdout
     for word in ("device", "number format", "versions", "avif", "read and written", "HEIC is not read here"): assert word in told
     assert all(row["well"] for row in json.loads((tmp_path/"doctor.json").read_text()))
     assert "no model" in here("paintsr_doctor", "--model", "defualt", code=1).stderr

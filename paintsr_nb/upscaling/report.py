@@ -75,8 +75,8 @@ def _row(row, path):
     link = quote(os.fsencode(os.path.relpath(row.output, path.parent))) if row.output else ""
     result = f'<a href="{link}">{_text(Path(row.output).name)}</a>' if row.status in ("done", "kept") else ""
     size = "" if pd.isna(row.width) else f"{row.width:.0f}x{row.height:.0f}"
-    drift = "" if pd.isna(row.drift) else f"{row.drift:.2f}"
-    cells = (row.status, _text(row.file), result, size, drift, f"{row.seconds:.2f}", _text(row.reason))
+    numbers = ("" if pd.isna(value) else f"{value:.2f}" for value in (getattr(row, "drift", None), row.seconds))
+    cells = (row.status, _text(row.file), result, size, *numbers, _text(row.reason))
     return f'<tr class="{row.status}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"
 
 def _text(value): return html.escape(printable(value))
