@@ -163,7 +163,8 @@ def test_the_doctor(tmp_path, model):
 
 def test_interrupted_while_it_upscales(tmp_path, painting, model):
     import signal, time
-    for n in range(40): write_picture(tmp_path/"in"/f"{n:02}.png", samples("cat")[0].low[:200, :200].copy())
+    write_picture(tmp_path/"in"/"00.png", samples("cat")[0].low[:200, :200].copy())
+    for n in range(1, 40): (tmp_path/"in"/f"{n:02}.png").write_bytes((tmp_path/"in"/"00.png").read_bytes())
     process = subprocess.Popen([BIN/"paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     until = time.monotonic() + 90

@@ -14,7 +14,7 @@ import house
 
 FASTAI_ROOMS = {"data.patches",
                 *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "parallel", "train"))}
-NO_TORCH = {"core", "profiles", "notes", "picture", "strips", "resize", "metrics", "figures", "samples", "painter",
+NO_TORCH = {"core", "targets", "upscaling.claims", "upscaling.report", "profiles", "notes", "picture", "strips", "resize", "metrics", "figures", "samples", "painter",
             "data.technique", "data.hashes", "data.sources", "data.pairs", "data.audit", "data.degrade", "data.store", "data.fitted",
             "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore", "nets.zoo"}
 
