@@ -171,7 +171,8 @@ def paintsr_upscale(
 ):
     "Upscale pictures four times, or as many times as asked."
     from paintsr_nb.targets import check_target
-    from paintsr_nb.upscaling import folder, forecast
+    from paintsr_nb.upscaling.folder import upscale_files
+    from paintsr_nb.upscaling.forecast import forecast
     from paintsr_nb.upscaling.refine import refined
     from paintsr_nb.upscaling.report import save_report
     if not paths: raise ValueError("no pictures given: name files or folders")
@@ -188,7 +189,7 @@ def paintsr_upscale(
         precise=precise,
         consistent=consistent,
     )
-    work = forecast.forecast if dry_run else folder.upscale_files
+    work = forecast if dry_run else upscale_files
     report = work(list(paths), out, refined(model, blend, tta, scale), **given)
     for path in reports: save_report(report, path)
     return _tell_forecast(report, out) if dry_run else _tell_report(report, out)
@@ -214,10 +215,12 @@ def _tell_forecast(report, out):
     from paintsr_nb.upscaling.forecast import said_time
     for row in report.itertuples():
         if row.status != "to do": print(f"{row.status}: {printable(row.reason)}")
-        else: print(f"{printable(row.file)}: {row.width}x{row.height}, {said_bytes(row.memory)} of memory, {said_bytes(row.disk)} on the disk, {said_time(row.seconds)}")
+        else: print(f"{printable(row.file)}: {row.width}x{row.height}, {said_bytes(row.memory)} of memory, "
+                    f"{said_bytes(row.disk)} on the disk, {said_time(row.seconds)}")
     todo = report[report.status == "to do"]
     memory = f", at most {said_bytes(todo.memory.max())} of memory" if len(todo) else ""
-    print(f"{len(todo)} to do in about {said_time(todo.seconds.sum())}{memory}, {said_bytes(todo.disk.sum())} on the disk of {printable(out)}: nothing was written")
+    print(f"{len(todo)} to do in about {said_time(todo.seconds.sum())}{memory}, "
+          f"{said_bytes(todo.disk.sum())} on the disk of {printable(out)}: nothing was written")
     return int((report.status == "failed").any())
 
 # %% ../nbs/90_commands.ipynb #90c00008

@@ -116,7 +116,8 @@ def progress(
     in_notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
     in_terminal = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
     if in_notebook or in_terminal: return tqdm(items, mininterval=0.2, **about)
-    return _for_a_log(tqdm)(items, file=_Lines(sys.stderr or open(os.devnull, "w")), mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, miniters=1,
+    stream = sys.stderr or open(os.devnull, "w")
+    return _for_a_log(tqdm)(items, file=_Lines(stream), mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, miniters=1,
                             ncols=0, position=0, **about)
 
 _LOG_SECONDS = 30

@@ -131,7 +131,9 @@ def upscale_file(
 
 def _upscale_large(path, output, upscaler, quality, srgb, on_tile):
     asked = [name for name, given in dict(srgb=srgb, consistent=upscaler.consistent).items() if given]
-    if asked: raise PictureError(f"{path} is larger than memory, and {' and '.join(asked)} needs it whole: leave that out, or allow more memory")
+    if asked:
+        raise PictureError(f"{path} is larger than memory, and {' and '.join(asked)} needs it whole: "
+                           "leave that out, or allow more memory")
     height, width, pixel = decoded_size(path)
     check_room(output.parent, height*width*pixel*upscaler.scale**2)   # bare levels, before they are packed
     width, height = upscale_large(path, output, upscaler, quality=quality, on_tile=on_tile)["size"]
@@ -139,6 +141,8 @@ def _upscale_large(path, output, upscaler, quality, srgb, on_tile):
 
 # %% ../../nbs/upscaling/42_folder.ipynb #42f00007
 _PACKED = {".png": 1.5, ".tif": 1.6, ".jpg": 0.4, ".webp": 0.3, ".avif": 0.25} # Bytes per pixel, of the sample paintings
+_KEPT = "made of the same picture by the same model and settings: overwrite=True makes it anew"
+_FOREIGN = "no run has made it as it is: move it away, or overwrite=True replaces it"
 
 class _Run:
     "Pictures that are worked through by this process, maybe beside others."
@@ -171,9 +175,9 @@ class _Run:
         try: state, note = self.claims.state(path, output), self.claims.note(output)
         except OSError as error: return _row(path, output, "failed", _said(error, path))
         if state == "finished" and (not self.overwrite or note["time"] >= self.started):
-            return _row(path, output, "kept", "made of the same picture by the same model and settings: overwrite=True makes it anew", **note["facts"])
+            return _row(path, output, "kept", _KEPT, **note["facts"])
         if state == "foreign" and not self.overwrite:
-            return _row(path, output, "failed", f"{output} is there already, and no run has made it as it is: move it away, or overwrite=True replaces it")
+            return _row(path, output, "failed", f"{output} is there already, and {_FOREIGN}")
 
 def _pixels(path):
     "Of a picture, by its header; 0 where it cannot be read, which will show."
@@ -216,7 +220,7 @@ def upscale_files(
     srgb:bool=False, # Convert colours to sRGB, instead of keeping numbers and profile?
     show_progress:bool=True, # Show a bar over the pixels?
     **options # device, tile, precise, max_memory, consistent: see `Upscaler`
-)->pd.DataFrame: # file, output, status ("done", "kept", "failed" or "passed over"), reason, seconds, width, height, drift; a row per picture
+)->pd.DataFrame: # A row per picture: file, output, status (done, kept, failed or passed over), reason, seconds, width, height, drift
     "Upscale files and folders of pictures, and report what became of each; several processes may share a folder."
     run = _Run(paths, out, model, overwrite, format, quality, srgb, options)
     todo = run.todo

@@ -173,7 +173,8 @@ def _formats():
     for name, suffix in _FORMATS.items():
         depths = (8, 16) if suffix in _DEEP else (8,)
         failed = [problem for depth in depths if (problem := _tried(suffix, depth))]
-        yield f"{name}", "not usable" if failed else "read and written", failed[0] if failed else f"{' and '.join(map(str, depths))} bits a channel", not failed
+        if failed: yield name, "not usable", failed[0], False
+        else: yield name, "read and written", f"{' and '.join(map(str, depths))} bits a channel", True
     gif = io.BytesIO()
     Image.new("RGB", (8, 8)).save(gif, "GIF")
     with tempfile.TemporaryDirectory() as folder:
