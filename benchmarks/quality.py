@@ -111,7 +111,7 @@ class Method:
 def method_of(name, fast=False, device=None):
     if name in BASELINES: return Method(name, BASELINES[name])
     from paintsr_nb.nets.weights import find_model, packaged_models
-    from paintsr_nb.upscaling.engine import make_upscaler
+    from paintsr_nb.upscaling.auto import make_upscaler
     from paintsr_nb.upscaling.refine import refined
     model, views, _ = name.partition("+x8")
     files = [packaged_models()[part] for part in ("default", "scan") if part in packaged_models()] if model == "auto" else [find_model(model)]

@@ -9,6 +9,7 @@ __all__ = []
 from .core import *
 from .profiles import *
 from .notes import *
+from .targets import *
 from .picture import *
 from .strips import *
 from .resize import *
@@ -58,7 +59,10 @@ from .upscaling.tiles import *
 from .upscaling.engine import *
 from .upscaling.auto import *
 from .upscaling.gigapixel import *
+from .upscaling.claims import *
+from .upscaling.report import *
 from .upscaling.folder import *
+from .upscaling.forecast import *
 from .challenge.score import *
 from .challenge.submission import *
 from .viewing.sending import *

@@ -39,20 +39,22 @@ _challenge_name = re.compile(r"(?:(?:image_\d+px|candidate)_)?(\d{4})", re.IGNOR
 
 def picture_id(
     path:str|Path, # File or name of a picture, LR, SR or HR
-)->str: # Four digits for the challenge's names, else the stem without `_x4`
+)->str: # Four digits for the challenge's names, else the stem without `_x4` or another scale
     "What a picture is called, whichever form its name has."
     stem = Path(path).stem
     if (match := _challenge_name.fullmatch(stem)): return match[1]
-    return stem.removesuffix("_x4")
+    return re.sub(r"_x\d{1,2}$", "", stem)
 
 # %% ../nbs/00_core.ipynb #e167d811
 def result_name(
     path:str|Path, # File or name of an LR picture
-)->str: # File name of its result, a PNG
-    "Name of the upscaled picture: `candidate_NNNN.png` for the challenge's own files, else `<stem>_x4.png`."
+    scale:int=4, # How many times larger its result is
+    suffix:str=".png", # Suffix of the result, which decides its format
+)->str: # File name of its result
+    "Name of the upscaled picture: `candidate_NNNN.png` for the challenge's own files, else `<stem>_x4.png` with the real scale."
     stem = Path(path).stem
-    if re.fullmatch(r"image_\d+px_\d{4}", stem, re.IGNORECASE): return f"candidate_{picture_id(path)}.png"
-    return f"{stem}_x4.png"
+    of_challenge = re.fullmatch(r"image_\d+px_\d{4}", stem, re.IGNORECASE) and (scale, suffix) == (4, ".png")
+    return f"candidate_{picture_id(path)}.png" if of_challenge else f"{stem}_x{scale}{suffix}"
 
 # %% ../nbs/00_core.ipynb #e0bf89d9
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp")
@@ -106,14 +108,16 @@ def progress(
     total:int=None, # How many there are, where `len(items)` does not tell
     what:str="", # Two or three words before the bar
     unit:str="picture", # What is counted
+    large:bool=False, # Are the counts large, so that 1,200,000 should read 1.20M?
 ):
     "tqdm over `items`: a bar where somebody looks on, a line every half minute in a log."
     from tqdm.auto import tqdm
-    about = dict(total=total, desc=what, unit=unit, leave=True)
+    about = dict(total=total, desc=what, unit=unit, leave=True, unit_scale=large)
     in_notebook = any(kind.__module__ == "tqdm.notebook" for kind in tqdm.__mro__)
-    in_terminal = sys.stderr.isatty() and not os.environ.get("CI")
+    in_terminal = sys.stderr is not None and sys.stderr.isatty() and not os.environ.get("CI")
     if in_notebook or in_terminal: return tqdm(items, mininterval=0.2, **about)
-    return _for_a_log(tqdm)(items, file=_Lines(sys.stderr), mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, miniters=1,
+    stream = sys.stderr or open(os.devnull, "w")
+    return _for_a_log(tqdm)(items, file=_Lines(stream), mininterval=_LOG_SECONDS, maxinterval=_LOG_SECONDS, miniters=1,
                             ncols=0, position=0, **about)
 
 _LOG_SECONDS = 30
@@ -134,9 +138,13 @@ class _Lines:
     def __init__(self, file): self.file = file
 
     def write(self, text):
-        if (line := text.strip()): self.file.write(f"{line}\n")
+        if (line := text.strip()): self._try(lambda: self.file.write(f"{line}\n"))
 
-    def flush(self): self.file.flush()
+    def flush(self): self._try(self.file.flush)
+
+    def _try(self, write):
+        try: write()
+        except (OSError, ValueError): self.file = open(os.devnull, "w")   # nobody reads it any more: no reason to end the work
 
 # %% ../nbs/00_core.ipynb #d7c37294
 @contextmanager

@@ -18,7 +18,8 @@ from paintsr_nb.picture import read_rgb8, write_picture
 from paintsr_nb.resize import crop_to_multiple, shrink
 from paintsr_nb.samples import samples
 from paintsr_nb.upscaling.choose import choose_model, told_choices
-from paintsr_nb.upscaling.engine import AutoUpscaler, Upscaler, upscale
+from paintsr_nb.upscaling.auto import AutoUpscaler
+from paintsr_nb.upscaling.engine import Upscaler, upscale
 from paintsr_nb.upscaling.folder import upscale_files
 from paintsr_nb.upscaling.refine import refined
 

@@ -57,7 +57,7 @@ def model(tmp_path_factory):
 def painting(): return np.ascontiguousarray(samples("cat")[0].high[1000:1128, 1000:1096])
 
 
-@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "score", "submit", "check", "demo"])
+@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "doctor", "models", "export", "score", "submit", "check", "demo"])
 def test_help(name): assert f"usage: paintsr_{name}" in run(f"paintsr_{name}", "--help").stdout
 
 
@@ -124,7 +124,8 @@ def test_upscale_keeps_going_and_keeps_results(tmp_path, painting, model):
     for name in ("a.png", "sub/b.jpg", "sub/größe 絵.png", "one.png"): write_picture(tmp_path/"in"/name, low if name != "one.png" else low[:1, :1].copy())
     (tmp_path/"in"/"broken.png").write_bytes(b"not a picture")
     done = run("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, code=1)
-    assert "broken.png" in done.stderr and "4 done, 1 failed" in done.stdout and "100% 5/5" in done.stderr
+    assert done.stderr.count("broken.png") == 1 and "of 5" in done.stderr and "100%" in done.stderr
+    assert done.stdout == f"4 done, 1 failed: the results are in {tmp_path/'out'}\n"
     assert read_rgb8(tmp_path/"out"/"sub"/"größe 絵_x4.png").shape == painting.shape
     assert read_rgb8(tmp_path/"out"/"one_x4.png").shape == (4, 4, 3)
     (tmp_path/"in"/"broken.png").unlink()
@@ -132,6 +133,60 @@ def test_upscale_keeps_going_and_keeps_results(tmp_path, painting, model):
     assert "4 kept" in here("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model).stdout
     assert (tmp_path/"out"/"a_x4.png").stat().st_mtime_ns == stamp
     assert "4 done" in here("paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--overwrite").stdout
+
+
+def test_upscale_says_beforehand_and_afterwards(tmp_path, painting, model):
+    for name in ("a.png", "sub/b.png"): write_picture(tmp_path/"in"/name, shrink(painting))
+    (tmp_path/"in"/"c.heic").touch()
+    (tmp_path/"in"/"\x1b[31mred.png").write_bytes(b"no picture")
+    line = ["paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--format", "jpeg", "--quality", 80]
+    told = here(*line, "--dry_run", "--json", tmp_path/"before.json", "--html", tmp_path/"before.html", code=1).stdout
+    assert not (tmp_path/"out").exists() and "2 to do in about" in told and "nothing was written" in told and "\x1b" not in told
+    before = json.loads((tmp_path/"before.json").read_text())
+    assert before["counts"] == {"to do": 2, "failed": 1, "passed over": 1}
+    assert [row["width"] for row in before["pictures"] if row["status"] == "to do"] == [96, 96]
+    done = here(*line, "--json", tmp_path/"after.json", "--html", tmp_path/"after.html", code=1)
+    assert "c.heic: HEIC is not read here" in done.stderr and "\x1b" not in done.stderr + done.stdout
+    after = json.loads((tmp_path/"after.json").read_text())
+    assert after["counts"] == {"done": 2, "failed": 1, "passed over": 1}
+    for old, new in zip(before["pictures"], after["pictures"]): assert (old["file"], old["output"], old["width"]) == (new["file"], new["output"], new["width"])
+    assert sorted(path.name for path in (tmp_path/"out").rglob("*.jpg")) == ["a_x4.jpg", "b_x4.jpg"]
+    page = (tmp_path/"after.html").read_text()
+    assert 'href="out/sub/b_x4.jpg"' in page and "\x1b" not in page and page.index("red.png") < page.index("a.png")
+    assert here(*line, "--json", tmp_path/"after.txt", code=1).stderr == f"error: {tmp_path/'after.txt'}: name a file that ends in .json\n"
+
+
+def test_upscale_with_little_memory_grows_on_the_disk(tmp_path, painting, model):
+    from paintsr_nb.upscaling.engine import _used_memory
+    write_picture(tmp_path/"in"/"wall.tif", shrink(painting).repeat(12, 0).repeat(12, 1))
+    line = ["paintsr_upscale", tmp_path/"in", "--model", model, "--format", "tiff", "--precise", "--out"]
+    here(*line, tmp_path/"whole")
+    allowed = (_used_memory() + 180e6)/1e9
+    before = here(*line, tmp_path/"parts", "--max_memory", f"{allowed:.3f}", "--json", tmp_path/"told.json")
+    assert json.loads((tmp_path/"told.json").read_text())["pictures"][0]["status"] == "done", before.stderr
+    assert np.array_equal(read_rgb8(tmp_path/"whole"/"wall_x4.tif"), read_rgb8(tmp_path/"parts"/"wall_x4.tif"))
+    assert "is too little" in here(*line, tmp_path/"none", "--max_memory", 0.001, code=1).stderr
+
+
+def test_the_doctor(tmp_path, model):
+    told = here("paintsr_doctor", "--model", model, "--json", tmp_path/"doctor.json").stdout
+    for word in ("device", "number format", "versions", "avif", "read and written", "HEIC is not read here"): assert word in told
+    assert all(row["well"] for row in json.loads((tmp_path/"doctor.json").read_text()))
+    assert "no model" in here("paintsr_doctor", "--model", "defualt", code=1).stderr
+
+
+def test_interrupted_while_it_upscales(tmp_path, painting, model):
+    import signal, time
+    write_picture(tmp_path/"in"/"00.png", samples("cat")[0].low[:200, :200].copy())
+    for n in range(1, 40): (tmp_path/"in"/f"{n:02}.png").write_bytes((tmp_path/"in"/"00.png").read_bytes())
+    process = subprocess.Popen([BIN/"paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 90
+    while not list((tmp_path/"out").glob("*.png")) and time.monotonic() < until: time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in told and told.endswith("interrupted\n")
+    assert 0 < len(list((tmp_path/"out").glob("*.png"))) < 40 and not list((tmp_path/"out").rglob("*.tmp"))
 
 
 def test_upscale_refuses_a_collision_before_it_begins(tmp_path, painting, model):
@@ -172,6 +227,22 @@ def test_submit_and_check(tmp_path, model):
     assert "exists" in here("paintsr_submit", low, "--model", model, "--out", tmp_path/"a.zip", code=1).stderr
 
 
+def test_places_that_cannot_be_written_are_refused_before_the_work(tmp_path, model, painting, monkeypatch):
+    def never(*given, **named): pytest.fail("worked before the check")
+    (tmp_path/"note.txt").touch()
+    write_picture(tmp_path/"low"/"a.png", shrink(painting))
+    bad = tmp_path/"note.txt"/"a.json"
+    for module, function, line in (("challenge.score", "score_folders", ("paintsr_score", tmp_path, tmp_path, "--json", bad)),
+                                   ("nets.listing", "list_models", ("paintsr_models", "--json", bad)),
+                                   ("nets.foreign", "load_model", ("paintsr_export", model, "--out", tmp_path/"note.txt"/"a.onnx")),
+                                   ("upscaling.folder", "upscale_files", ("paintsr_upscale", tmp_path/"low", "--out", tmp_path/"o", "--json", bad)),
+                                   ("upscaling.folder", "upscale_files", ("paintsr_upscale", tmp_path/"low", "--out", tmp_path/"o", "--html", bad)),
+                                   ("data.audit", "audit_pairs", ("paintsr_audit", tmp_path/"low", "--out", tmp_path/"note.txt"))):
+        monkeypatch.setattr(f"paintsr_nb.{module}.{function}", never)
+        told = here(*line, code=1).stderr
+        assert "error: " in told and "note.txt" in told and "Errno" not in told, told
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["realesr_general_x4v3.safetensors", "realesr_animevideov3.safetensors"])
 def test_community_models_upscale(tmp_path, data, name):
@@ -194,12 +265,12 @@ def test_more_than_one_pass_is_asked_for_on_the_line(tmp_path, model, painting):
     write_picture(tmp_path/"in"/"boat.png", shrink(painting))
     common = "paintsr_upscale", tmp_path/"in", "--model", model, "--out"
     here(*common, tmp_path/"double", "--scale", 2, "--tta", "--consistent")
-    double, = (tmp_path/"double").iterdir()
+    double = tmp_path/"double"/"boat_x2.png"
     assert read_rgb8(double).shape == (64, 48, 3)
     assert np.abs(shrink(read_rgb8(double), 2).astype(int) - shrink(painting)).max() <= 1
     here(*common, tmp_path/"blend", "--blend", f"{model}:0.5")
     here(*common, tmp_path/"plain")
-    blend, plain = (read_rgb8(next((tmp_path/name).iterdir())) for name in ("blend", "plain"))
+    blend, plain = (read_rgb8(tmp_path/name/"boat_x4.png") for name in ("blend", "plain"))
     assert np.abs(blend.astype(int) - plain).max() <= 1   # half of itself and half of itself
     for words, sentence in ((("--blend", "default:0.5"), "interpolate between stages"), (("--blend", model), "for instance esrgan.pth:0.3"),
                             (("--scale", 0), "expected a whole number from 1 to 64")):

@@ -1,14 +1,13 @@
 "Folders of pictures: names, broken files, kept results, a run that is killed."
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
 import time
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch.nn import functional as F
 
@@ -16,8 +15,11 @@ from paintsr_nb.core import ReportError
 from paintsr_nb.nets.generators import Generator
 from paintsr_nb.picture import PictureRest, read_picture, write_picture
 from paintsr_nb.resize import enlarge
+from paintsr_nb.upscaling import folder as room
 from paintsr_nb.upscaling.engine import Upscaler
 from paintsr_nb.upscaling.folder import plan_outputs, upscale_files
+from paintsr_nb.upscaling.refine import Rescaled
+from paintsr_nb.upscaling.report import save_report
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")   # pictures this small are slower on two
@@ -57,12 +59,16 @@ def problems(*given):
     return caught.value.report
 
 
-def tree(folder): return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+def tree(folder):
+    "Every file but the notes of finished results."
+    files = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in files if ".paintsr" not in path.parts)
 
 
 def test_the_tree_is_mirrored_whatever_the_names(scans, tmp_path):
     report = run(scans, tmp_path/"out")
-    assert list(report) == ["file", "output", "status", "reason", "seconds"]
+    assert list(report) == ["file", "output", "status", "reason", "seconds", "width", "height", "drift"]
+    assert report["width"].tolist() == [20]*6 and report["height"].tolist() == [24]*6 and report["drift"].between(0, 4).all()
     assert set(report["status"]) == {"done"} and len(report) == 6
     assert tree(tmp_path/"out") == sorted(["candidate_0010.png", "sub/my.boat_x4.png", "sub/deep/ölbild #1 (Kopie)_x4.png", "日本/絵 画_x4.png",
                                            "été/🎨_x4.png", "x"*240 + "_x4.png"])
@@ -156,15 +162,42 @@ def test_a_result_that_cannot_be_written_is_reported(tmp_path):
     assert report["status"].tolist() == ["done", "failed"] and "boat.png" in report["reason"][1]
 
 
-def test_an_existing_result_is_kept_unless_overwritten(tmp_path):
+def test_a_file_that_no_run_has_made_is_neither_kept_nor_replaced(tmp_path):
     write_picture(tmp_path/"boat.png", picture())
     mine = tmp_path/"out"/"boat_x4.png"
-    write_picture(mine, picture(24, 20, seed=9))
-    before = mine.read_bytes(), mine.stat().st_mtime_ns
-    report = run(tmp_path/"boat.png", tmp_path/"out", model="a model that nobody has")   # nothing to do: it is not even looked for
-    assert report["status"].tolist() == ["kept"] and (mine.read_bytes(), mine.stat().st_mtime_ns) == before
+    for garbage in (False, True):
+        if garbage: mine.write_bytes(b"half a cop")
+        else: write_picture(mine, picture(24, 20, seed=9))
+        before = mine.read_bytes(), mine.stat().st_mtime_ns
+        report = run(tmp_path/"boat.png", tmp_path/"out")
+        assert report["status"].tolist() == ["failed"] and (mine.read_bytes(), mine.stat().st_mtime_ns) == before
+        assert report["reason"][0].startswith(f"{mine} is there already, and no run has made it")
     assert run(tmp_path/"boat.png", tmp_path/"out", overwrite=True)["status"].tolist() == ["done"]
     assert np.array_equal(read_picture(mine)[0], repeat(picture()))
+
+
+class Other(Repeat):
+    "Another net with the same result."
+
+
+def test_kept_is_what_was_made_of_the_same_by_the_same(tmp_path):
+    write_picture(tmp_path/"boat.png", picture())
+    result = tmp_path/"out"/"boat_x4.png"
+    def status(**options): return run(tmp_path/"boat.png", tmp_path/"out", **options)["status"].tolist()
+    assert status() == ["done"] and status() == ["kept"]
+    stamp = result.stat().st_mtime_ns
+    assert status(tile=3) == ["kept"] and status(quality=50) == ["kept"] and result.stat().st_mtime_ns == stamp   # neither changes a PNG
+    for options in (dict(model=Other()), dict(srgb=True), dict(consistent=True), dict(model=Rescaled(Rescaled(Repeat(), 4), 4))):
+        assert status(**options) == ["done"] and status(**options) == ["kept"]
+    assert status() == ["done"]
+    write_picture(tmp_path/"boat.png", picture(seed=1))
+    report = run(tmp_path/"boat.png", tmp_path/"out")
+    assert report["status"].tolist() == ["done"] and report["reason"][0].startswith("made anew")
+    assert np.array_equal(read_picture(result)[0], repeat(picture(seed=1)))
+    result.write_bytes(result.read_bytes()[:-20])   # a disk that lost the end
+    assert status() == ["failed"]
+    result.unlink()
+    assert status() == ["done"] and status(overwrite=True) == ["done"]
 
 
 @pytest.mark.parametrize("dtype", (np.uint8, np.uint16))
@@ -207,48 +240,211 @@ def test_a_folder_gives_what_the_single_call_gives(tmp_path):
         assert np.array_equal(read_picture(row.output)[0], Upscaler(Soft(context=3), "cpu", 11, precise=True)(read_picture(row.file)[0]))
 
 
-def test_the_bar_counts_pictures_and_moves_with_every_tile(tmp_path, monkeypatch):
+def test_the_bar_counts_pixels_and_moves_with_every_tile(tmp_path, monkeypatch):
     from tqdm import auto
-    shown = []
+    shown, totals = [], []
 
     class Bar(auto.tqdm):
+        def __init__(self, *given, **named):
+            super().__init__(*given, **named)
+            totals.append(self.total)
+
         def update(self, n=1):
             shown.append(self.n)
             return super().update(n)
 
     monkeypatch.setattr(auto, "tqdm", Bar)
     for n in range(2): write_picture(tmp_path/"in"/f"{n}.png", picture(10, 20))
+    write_picture(tmp_path/"in"/"2.png", picture(20, 40))
+    run(tmp_path/"in"/"1.png", tmp_path/"out", tile=10)
     run(tmp_path/"in", tmp_path/"out", tile=10, show_progress=True)
-    assert [n for i, n in enumerate(shown) if n not in shown[:i]] == [0.5, 1, 1.5, 2]
+    assert [n for i, n in enumerate(shown) if n not in shown[:i]] == [100, 200, *range(300, 1001, 100)]
+    assert totals == [1000]   # what is finished already does not count: it would make the rest look short
 
 
-SLOW = """
-import sys, time
-sys.path.insert(0, {tests!r})
-from test_folder import Repeat, upscale_files
+# Processes that have imported everything already, because that takes longer than the pictures.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["paintsr_nb.upscaling.folder", "skimage.color"])
+
 
 class Slow(Repeat):
     def forward(self, low):
-        time.sleep(0.02)
+        if total := low.sum().item():   # and not the measurement of memory
+            with open(os.environ["LOG"], "a") as log: log.write(f"{total}\n")
+            time.sleep(0.1)
         return super().forward(low)
 
-upscale_files({folder!r}, {out!r}, model=Slow(), device="cpu", precise=True, tile=20)
-"""
+
+def work(folder):
+    "What a process does: upscale, and say what became of the pictures."
+    torch.set_num_threads(1)
+    os.environ["LOG"] = str(folder/"log")
+    status = run(folder/"folder", folder/"out", model=Slow())["status"]
+    (folder/f"told {os.getpid()}").write_text(" ".join(status))
 
 
-def test_a_run_that_is_killed_leaves_whole_pictures_and_is_taken_up_again(tmp_path):
-    folder, out = tmp_path/"in", tmp_path/"out"
-    for n in range(30): write_picture(folder/f"{n:02}.png", picture(40, 40, seed=n))
-    code = SLOW.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, env=os.environ | dict(OMP_NUM_THREADS="1"))
-    try:
-        until = time.monotonic() + 60
-        while len(list(out.glob("*_x4.png"))) < 3 and process.poll() is None and time.monotonic() < until: time.sleep(0.005)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    done = sorted(out.glob("*.png"))
-    assert 3 <= len(done) < 30
+def begin(tmp_path):
+    process = FORKS.Process(target=work, args=(tmp_path,))
+    process.start()
+    return process
+
+
+def told(tmp_path, process):
+    "Statuses of the pictures, when the process has ended."
+    process.join(90)
+    return (tmp_path/f"told {process.pid}").read_text().split()
+
+
+def wait_for(condition, seconds=90):
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until: time.sleep(0.005)
+    assert condition()
+
+
+def scans_of(tmp_path, count):
+    for n in range(count): write_picture(tmp_path/"folder"/f"{n:02}.png", picture(40, 40, seed=n))
+    (tmp_path/"log").touch()
+    return lambda: (tmp_path/"log").read_text().split()
+
+
+def whole(tmp_path):
+    done = sorted((tmp_path/"out").glob("*.png"))
     for path in done: assert np.array_equal(read_picture(path)[0], repeat(picture(40, 40, seed=int(path.name[:2]))))
-    report = run(folder, out)
-    assert (report["status"] == "kept").sum() == len(done) and (report["status"] == "done").sum() == 30 - len(done)
+    return done
+
+
+def test_a_run_that_is_killed_loses_the_picture_in_hand_and_leaves_nothing(tmp_path):
+    calls = scans_of(tmp_path, 12)
+    process = begin(tmp_path)
+    wait_for(lambda: len(list((tmp_path/"out").glob("*_x4.png"))) >= 3)
+    process.kill()
+    process.join()
+    done = whole(tmp_path)
+    assert 3 <= len(done) < 12
+    (tmp_path/"out"/".11_x4.abcd_123.png.tmp").touch()   # as if it had been killed while it wrote that one
+    (tmp_path/"out"/".mine.abcd_123.png.tmp").touch()
+    before = len(calls())
+    assert told(tmp_path, begin(tmp_path)).count("kept") >= len(done) - 1
+    assert len(whole(tmp_path)) == 12 and before + 12 - len(done) <= len(calls()) <= before + 13 - len(done)
+    assert [path.name for path in (tmp_path/"out").rglob("*.tmp")] == [".mine.abcd_123.png.tmp"]
+
+
+@pytest.mark.parametrize("count", (2, 3))
+def test_several_processes_share_a_folder(tmp_path, count):
+    calls = scans_of(tmp_path, 12)
+    words = [told(tmp_path, process) for process in [begin(tmp_path) for _ in range(count)]]
+    assert len(whole(tmp_path)) == 12 and len(calls()) == len(set(calls())) == 12, "a picture was done twice"
+    assert all(set(each) <= {"done", "kept"} and len(each) == 12 for each in words)
+    assert sum(each.count("done") for each in words) == 12 and sum("done" in each for each in words) > 1, "they take turns"
+
+
+def test_of_three_processes_one_is_killed(tmp_path):
+    calls = scans_of(tmp_path, 14)
+    processes = [begin(tmp_path) for _ in range(3)]
+    wait_for(lambda: len(calls()) >= 6)
+    processes[0].kill()
+    for process in processes[1:]: assert set(told(tmp_path, process)) <= {"done", "kept"}
+    assert len(whole(tmp_path)) == 14 and 14 <= len(calls()) <= 15 and len(set(calls())) == 14
+    assert not list((tmp_path/"out").rglob("*.tmp"))
+
+
+# ---- names, formats, places
+
+def test_a_name_that_is_no_text_is_no_reason_to_stop(tmp_path):
+    write_picture(tmp_path/"in"/"boat.png", picture())
+    with open(os.path.join(os.fsencode(tmp_path/"in"), b"caf\xe9.png"), "wb") as file: file.write((tmp_path/"in"/"boat.png").read_bytes())
+    report = run(tmp_path/"in", tmp_path/"out", show_progress=True)
+    assert report["status"][0] == "done" and len(report) == 2
+    assert report["status"][1] == "done" or "caf" in report["reason"][1]
+    save_report(report, tmp_path/"report.json")
+    save_report(report, tmp_path/"report.html")
+
+
+def test_pictures_that_are_not_taken_are_named(tmp_path):
+    write_picture(tmp_path/"in"/"boat.png", picture())
+    Image.fromarray(picture()).save(tmp_path/"in"/"wave.gif")
+    for name in ("sub/a.HEIC", "b.heif", ".c.heic", "notes.txt"):
+        (tmp_path/"in"/name).parent.mkdir(exist_ok=True)
+        (tmp_path/"in"/name).touch()
+    report = run(tmp_path/"in", tmp_path/"out")
+    assert report["status"].tolist() == ["done"] + ["passed over"]*3
+    assert [Path(file).name for file in report["file"]] == ["boat.png", "b.heif", "a.HEIC", "wave.gif"]
+    assert run(tmp_path/"in"/"wave.gif", tmp_path/"out")["status"].tolist() == ["done"]   # by its own name it is taken
+
+
+@pytest.mark.parametrize("format, suffix", dict(png=".png", jpeg=".jpg", webp=".webp", tiff=".tif", avif=".avif").items())
+def test_every_format_and_its_quality(tmp_path, format, suffix):
+    write_picture(tmp_path/"in"/"deep.png", picture(40, 40, dtype=np.uint16))
+    sizes = []
+    for quality in (90, 30):
+        report = run(tmp_path/"in", tmp_path/"out", format=format, quality=quality)
+        assert Path(report["output"][0]).name == f"deep_x4{suffix}", report["reason"][0]
+        assert ("16 bits became 8" in report["reason"][0]) == (format in ("jpeg", "webp", "avif"))
+        sizes.append(Path(report["output"][0]).stat().st_size)
+        pixels, _ = read_picture(report["output"][0])
+        assert pixels.dtype == (np.uint16 if format in ("png", "tiff") else np.uint8)
+    assert (sizes[0] > 1.2*sizes[1]) == (format in ("jpeg", "webp", "avif"))
+
+
+def never(self, *given, **named): pytest.fail("computed before the check")
+
+
+@pytest.mark.parametrize("format, size, alpha, words", [("jpeg", (9, 9), True, "JPEG holds no transparency"), ("webp", (1, 4100), False, "too large for WEBP")])
+def test_what_a_format_cannot_hold_is_known_before_the_first_tile(tmp_path, monkeypatch, format, size, alpha, words):
+    seen = np.full(size, 100, np.uint8) if alpha else None
+    write_picture(tmp_path/"in"/"boat.png", picture(*size), PictureRest(alpha=seen))
+    monkeypatch.setattr(Upscaler, "fill", never)
+    assert words in run(tmp_path/"in", tmp_path/"out", format=format)["reason"][0]
+
+
+def test_a_full_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+    for n in range(2): write_picture(tmp_path/"in"/f"{n}.png", picture(40, 40))
+    free = [10_000]
+    monkeypatch.setattr("shutil.disk_usage", lambda place: SimpleNamespace(free=free.pop(0) if len(free) > 1 else free[0]))
+    monkeypatch.setattr(Upscaler, "fill", never)
+    with pytest.raises(OSError, match="has room for 10.0 kB, about 76.8 kB are needed"): run(tmp_path/"in", tmp_path/"out")
+    assert not (tmp_path/"out").exists()
+    free[:] = [100_000, 10_000]   # somebody else writes there, too
+    report = run(tmp_path/"in", tmp_path/"out")
+    assert report["status"].tolist() == ["failed"]*2 and report["reason"].str.contains("make room").all()
+
+
+@pytest.mark.parametrize("place", ["note.txt", "note.txt/out", "/proc/none"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch, place):
+    write_picture(tmp_path/"in"/"boat.png", picture())
+    (tmp_path/"note.txt").touch()
+    monkeypatch.setattr(Upscaler, "fill", never)
+    with pytest.raises(OSError, match="cannot be written|name a folder"): run(tmp_path/"in", tmp_path/place)
+
+
+def test_a_reason_names_the_file_once(tmp_path):
+    (tmp_path/"in").mkdir()
+    (tmp_path/"in"/"empty.png").touch()
+    (tmp_path/"in"/"text.jpg").write_text("not a picture")
+    write_picture(tmp_path/"in"/"poisoned.png", np.array([[[255, 0, 255]]], np.uint8))
+    for row in run(tmp_path/"in", tmp_path/"out").itertuples(): assert row.reason.count(row.file) == 1, row.reason
+
+
+def test_profiles_are_kept_or_converted(tmp_path):
+    from paintsr_nb.profiles import make_profile
+    wide = make_profile(((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), (0.3127, 0.329)), 2.2)
+    write_picture(tmp_path/"wide.png", picture(), PictureRest(icc=wide))
+    kept, rest = read_picture(run(tmp_path/"wide.png", tmp_path/"a")["output"][0])
+    assert rest.icc == wide and np.array_equal(kept, repeat(picture()))
+    converted, rest = read_picture(run(tmp_path/"wide.png", tmp_path/"b", srgb=True)["output"][0])
+    assert rest.icc != wide and np.array_equal(converted, repeat(read_picture(tmp_path/"wide.png", srgb=True)[0]))
+
+
+@pytest.mark.parametrize("format", ("tiff", "png"))
+def test_a_picture_larger_than_memory_goes_the_other_way(tmp_path, monkeypatch, format):
+    write_picture(tmp_path/"in"/"wall.tif", picture(60, 50))
+    plain = run(tmp_path/"in", tmp_path/"a", format=format)
+    monkeypatch.setattr(room, "_free_memory", lambda: 100_000)
+    large = run(tmp_path/"in", tmp_path/"b", format=format, tile=20)
+    assert large["status"].tolist() == ["done"] and large["width"][0] == 200 and np.isnan(large["drift"][0])
+    assert np.array_equal(read_picture(large["output"][0])[0], read_picture(plain["output"][0])[0])
+    assert run(tmp_path/"in", tmp_path/"b", format=format)["status"].tolist() == ["kept"]
+    for options, word in ((dict(consistent=True), "consistent"), (dict(srgb=True), "srgb")):
+        assert f"{word} needs it whole" in run(tmp_path/"in", tmp_path/"c", format=format, **options)["reason"][0]
+    assert tree(tmp_path/"b") == [f"wall_x4.{format[:3]}"]

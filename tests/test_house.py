@@ -14,10 +14,11 @@ import house
 
 FASTAI_ROOMS = {"data.patches",
                 *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "meter", "parallel", "train"))}
-NO_TORCH = {"core", "profiles", "notes", "picture", "strips", "resize", "metrics", "intervals", "figures", "samples", "painter",
-            "data.technique", "data.hashes", "data.sources", "data.manifest", "data.pairs", "data.audit", "data.degrade",
-            "data.augment", "data.store", "data.fitted", "challenge.score", "challenge.submission", "viewing.sending",
-            "viewing.view", "viewing.parts", "viewing.compare", "viewing.explore", "nets.zoo"}
+NO_TORCH = {"core", "targets", "upscaling.claims", "upscaling.report", "profiles", "notes", "picture", "strips", "resize",
+            "metrics", "intervals", "figures", "samples", "painter", "data.technique", "data.hashes", "data.sources",
+            "data.manifest", "data.pairs", "data.audit", "data.degrade", "data.augment", "data.store", "data.fitted",
+            "challenge.score", "challenge.submission", "viewing.sending", "viewing.view", "viewing.parts", "viewing.compare",
+            "viewing.explore", "nets.zoo"}
 
 NOTEBOOKS = house.notebooks()
 PAGES = house.measure_all()

@@ -1,7 +1,7 @@
 "Submissions: bytes that repeat, a check that misses nothing, and no archive at all where something is wrong."
-import hashlib, os, shutil, struct, zlib
+import hashlib, os, resource, shutil, struct, zlib
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import numpy as np
 import pytest
@@ -110,6 +110,14 @@ def test_an_existing_archive_is_overwritten_only_on_demand(low):
     assert Path("a.zip").read_bytes() == b"precious" and not list(Path().glob(".*"))
     submit(low, "a.zip", enlarge, side=48, overwrite=True)
     assert not len(check_submission("a.zip", low, side=48))
+
+
+@pytest.mark.parametrize("out", ["note.txt/a.zip", "folder.zip", "/proc/none/a.zip"])
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(low, out):
+    def never(pixels): pytest.fail("upscaled before the check")
+    Path("note.txt").touch()
+    Path("folder.zip").mkdir()
+    with pytest.raises(OSError, match="cannot be written|is a folder"): submit(low, out, never, side=48, overwrite=True)
 
 
 @pytest.mark.parametrize("upscale, found", [
@@ -284,6 +292,27 @@ def test_a_member_that_unpacks_to_far_too_much(members):
     assert os.path.getsize("bomb.zip") < 100_000
     report = check_submission("bomb.zip", "low", side=48)
     assert list(report.file) == [NAMES[0]] and "unpacks to 30 MB" in report.problem[0]
+
+
+def test_a_member_that_says_it_is_small(members):
+    "A zip's directory may say any size; what is really packed is 150 times as much."
+    with ZipFile("liar.zip", "w", ZIP_DEFLATED) as archive:
+        for name in NAMES: archive.writestr(name, bytes(150_000_000) if name == NAMES[0] else members[name])
+    whole, told = bytearray(Path("liar.zip").read_bytes()), struct.pack("<I", 150_000_000)
+    for _ in range(whole.count(told)): whole[whole.index(told):whole.index(told) + 4] = struct.pack("<I", 1_000_000)
+    Path("liar.zip").write_bytes(whole)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    report = check_submission("liar.zip", "low", side=48)
+    assert list(report.file) == [NAMES[0]] and "cannot be unpacked" in report.problem[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000   # kB
+
+
+def test_a_member_that_is_a_link(members):
+    entry = ZipInfo("candidate_0030.png")
+    entry.create_system, entry.external_attr = 3, 0o120777 << 16
+    del members["candidate_0030.png"]
+    found = problems_of([*members.items(), (entry, b"candidate_0010.png")])
+    assert found == [("candidate_0030.png", "is a symbolic link: put the picture itself into the archive")]
 
 
 def test_a_header_that_promises_a_giant(members):

@@ -6,7 +6,7 @@
 __all__ = ['expected_pictures', 'check_submission', 'submit']
 
 # %% ../../nbs/challenge/51_submission.ipynb #c01f44f7
-import re, struct, tempfile, time, zlib
+import re, stat, struct, tempfile, time, zlib
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +17,7 @@ import pandas as pd
 
 from ..core import PictureError, ReportError, atomic_path, list_pictures, picture_id, progress
 from ..picture import read_picture, read_rgb8, write_picture
+from ..targets import check_target
 
 # %% ../../nbs/challenge/51_submission.ipynb #0160bc8c
 def expected_pictures(
@@ -68,6 +69,9 @@ def _entry_problems(entry, lows):
     else:
         if folders: yield "lies in a folder: all pictures belong at the root of the archive, or everything scores 0.0"
         if base not in lows: yield _about_name(base, lows)
+        if _is_link(entry): yield "is a symbolic link: put the picture itself into the archive"
+
+def _is_link(entry): return stat.S_ISLNK(entry.external_attr >> 16)
 
 def _about_name(base, lows):
     if re.fullmatch(r"candidate_\d{4}\.png", base): return "is no picture of the test set"
@@ -82,8 +86,10 @@ def _unpacked(archive, entry, limit):
     if entry.flag_bits & 1: return None, "is encrypted: make the archive without a password"
     if entry.file_size > limit:
         return None, f"unpacks to {entry.file_size/1e6:.0f} MB, which no picture of the right size needs"
-    try: return archive.read(entry), None
+    try:
+        with archive.open(entry) as file: data = file.read(entry.file_size + 1)   # no more than that is ever unpacked
     except _no_bytes as error: return None, f"cannot be unpacked ({error or type(error).__name__}): make the archive again"
+    return data, None
 
 # %% ../../nbs/challenge/51_submission.ipynb #6a7029e8
 _colours = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}   # PNG specification, table 11.1
@@ -127,7 +133,7 @@ def _archive_problems(path, label, lows, side):
 def _member_problems(archive, entry, lows, side):
     problems = list(_entry_problems(entry, lows))
     base = entry.filename.replace("\\", "/").split("/")[-1]
-    if entry.is_dir() or any("hidden" in problem for problem in problems): return problems
+    if entry.is_dir() or _is_link(entry) or any("hidden" in problem for problem in problems): return problems
     expected = _expected_size(lows.get(base), side)
     limit = 2*3*expected[0]*expected[1] + 1_000_000 if expected else 200_000_000   # twice the pixels' bytes, and some
     data, problem = _unpacked(archive, entry, limit)
@@ -165,6 +171,7 @@ def submit(
     out = Path(out)
     if out.suffix.lower() != ".zip": raise ValueError(f"{out} is no name for a submission: let it end in .zip")
     if out.exists() and not overwrite: raise FileExistsError(f"{out} exists: name another file, or pass `overwrite=True`")
+    check_target(out)
     lows = expected_pictures(low_dir, side)
     out.parent.mkdir(parents=True, exist_ok=True)
     with nullcontext(work) if work else tempfile.TemporaryDirectory(dir=out.parent, prefix=".submission.") as folder:

@@ -6,24 +6,37 @@
 __all__ = ['AutoUpscaler', 'make_upscaler']
 
 # %% ../../nbs/upscaling/42_auto.ipynb #41ab1004
-import torch
 from fastcore.basics import patch
+from fastcore.meta import delegates
 
+from ..nets.weights import packaged_models
 from .choose import choose_model
 from .engine import Upscaler
 from .refine import Auto
 
 # %% ../../nbs/upscaling/42_auto.ipynb #41ab0002
+_CHOICES = "default", "scan" # What `choose_model` may name
+
 class AutoUpscaler:
     "As many `Upscaler`s as its pictures need: the packaged model for each is what `choose_model` says."
     def __init__(self,
         auto:Auto=Auto(), # What is asked of each model, see `refined`
-        **options, # `device`, `tile`, `precise` and `consistent`, as in `Upscaler`
+        **options, # As in `Upscaler`
     ):
         self.auto = auto
         self.options = options
         self.ready = {}
-        self._of("default")   # what is wrong with the options shows now
+        self.plain = self._of("default")   # what is wrong with the options shows now
+
+    def __getattr__(self, name):
+        "What is the same for all models, such as the scale, is asked of the plain one."
+        if name.startswith("__") or name == "plain": raise AttributeError(name)
+        return getattr(self.plain, name)
+
+    @property
+    def fingerprint(self)->str:
+        "Of all models that a picture may be given."
+        return " ".join(self._of(name).fingerprint for name in _CHOICES if name in packaged_models())
 
     def _of(self, name):
         if name not in self.ready: self.ready[name] = Upscaler(self.auto.model(name), **self.options)
@@ -43,16 +56,18 @@ def fitting(self:Upscaler, pixels, path=None):
     "This upscaler for every picture; there is nothing to say."
     return self, ""
 
+@patch(as_prop=True)
+def plain(self:Upscaler):
+    "What takes pictures that are too large to be looked at."
+    return self
+
 # %% ../../nbs/upscaling/42_auto.ipynb #41ab0004
+@delegates(Upscaler)
 def make_upscaler(
     model="auto", # `auto` or an `Auto`, name of a packaged model, weight file, run folder, or a `Generator`
-    device:str|torch.device=None, # For instance "cpu" or "cuda:1"; `None`: a GPU where there is one
-    tile:int=None, # Largest side of a tile, in LR pixels; `None`: by memory and cache
-    precise:bool=False, # Always float32 in one layout, nothing chosen by timing?
-    consistent:bool=False, # Correct each result until it agrees with its LR picture?
+    **options # device, tile, precise, consistent, max_memory: see `Upscaler`
 ): # An `Upscaler`, or an `AutoUpscaler` where the picture decides
     "What upscales pictures: call it with one, or ask it for the `fitting` one."
-    options = dict(device=device, tile=tile, precise=precise, consistent=consistent)
     if isinstance(model, Auto): return AutoUpscaler(model, **options)
     if isinstance(model, str) and model == "auto": return AutoUpscaler(**options)
     return Upscaler(model, **options)
