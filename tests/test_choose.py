@@ -63,7 +63,7 @@ def test_the_last_line_says_which_and_why(scans, tmp_path, capsys):
     last = capsys.readouterr().out.strip().splitlines()[-1]
     assert "4 done; 2 by default (no trace of JPEG or noise; fine JPEG of quality 99); 2 by scan (" in last
     assert paintsr_upscale(str(scans), out=str(tmp_path/"named"), model="default", precise=True) == 0
-    assert capsys.readouterr().out.strip().endswith("4 done")
+    assert capsys.readouterr().out.startswith("4 done: the results are in ")
 
 
 def test_strength_mixes_the_weights(scans, tmp_path):

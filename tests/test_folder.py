@@ -440,7 +440,7 @@ def test_profiles_are_kept_or_converted(tmp_path):
 def test_a_picture_larger_than_memory_goes_the_other_way(tmp_path, monkeypatch, format):
     write_picture(tmp_path/"in"/"wall.tif", picture(60, 50))
     plain = run(tmp_path/"in", tmp_path/"a", format=format)
-    monkeypatch.setattr(room, "_free_memory", lambda: 100_000)
+    monkeypatch.setattr(Upscaler, "allowed", 100_000)
     large = run(tmp_path/"in", tmp_path/"b", format=format, tile=20)
     assert large["status"].tolist() == ["done"] and large["width"][0] == 200 and np.isnan(large["drift"][0])
     assert np.array_equal(read_picture(large["output"][0])[0], read_picture(plain["output"][0])[0])

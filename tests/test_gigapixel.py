@@ -265,7 +265,8 @@ def test_what_is_large_is_told_from_the_header(tmp_path):
 def test_row_17_a_folder_takes_what_is_large_through_tile_by_tile(tmp_path, monkeypatch):
     "Nobody has to know which way a picture needs; what cannot be done by tiles is said, and the others go on."
     for seed, name in enumerate(("a", "b")): write_picture(tmp_path/"in"/f"{name}.png", picture(40, 30, seed=seed))
-    ways, ask = [], lambda **more: upscale_files(tmp_path/"in", tmp_path/"out", Smooth(), True, "cpu", 16, True, show_progress=False, **more)
+    ways, given = [], dict(overwrite=True, device="cpu", tile=16, precise=True, show_progress=False)
+    def ask(**more): return upscale_files(tmp_path/"in", tmp_path/"out", Smooth(), **given, **more)
     monkeypatch.setattr(folder, "upscale_large", lambda path, *rest, **more: ways.append(path.name) or upscale_large(path, *rest, **more))
     assert list(ask().status) == ["done", "done"] and not ways
     ordinary = [read_picture(tmp_path/"out"/f"{name}_x4.png")[0] for name in ("a", "b")]
@@ -273,7 +274,7 @@ def test_row_17_a_folder_takes_what_is_large_through_tile_by_tile(tmp_path, monk
     assert list(ask().status) == ["done", "done"] and sorted(ways) == ["a.png", "b.png"]
     for name, pixels in zip(("a", "b"), ordinary): assert np.array_equal(read_picture(tmp_path/"out"/f"{name}_x4.png")[0], pixels)
     refused = ask(consistent=True)
-    assert list(refused.status) == ["failed", "failed"] and "leave `consistent` out" in refused.reason[0]
+    assert list(refused.status) == ["failed", "failed"] and "consistent needs it whole" in refused.reason[0]
     assert "max_memory=1 is too little" in ask(max_memory=1).reason[0]
 
 
