@@ -16,7 +16,7 @@ FASTAI_ROOMS = {"data.patches",
                 *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "parallel", "train"))}
 NO_TORCH = {"core", "profiles", "notes", "picture", "resize", "metrics", "figures", "samples", "painter",
             "data.technique", "data.hashes", "data.sources", "data.pairs", "data.audit", "data.degrade", "data.store", "data.fitted",
-            "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore", "nets.zoo"}
+            "challenge.score", "challenge.rivals", "challenge.submission", "viewing.compare", "viewing.explore", "nets.zoo"}
 
 NOTEBOOKS = house.notebooks()
 PAGES = house.measure_all()
