@@ -49,6 +49,7 @@ from .upscaling.engine import *
 from .upscaling.folder import *
 from .challenge.score import *
 from .challenge.submission import *
+from .challenge.rivals import *
 from .viewing.compare import *
 
 __all__ = [name for name in globals() if not name.startswith("_")]

@@ -45,7 +45,8 @@ def paired_bootstrap(
 )->Verdict: # A against B
     "Mean difference of two methods over the same pictures, with its 95 % interval."
     a, b = (np.asarray(values, np.float64) for values in (a, b))
-    if a.shape != b.shape or a.ndim != 1: raise ValueError(f"got {a.shape} and {b.shape} numbers: give one per picture for both, in one order")
+    if a.shape != b.shape or a.ndim != 1:
+        raise ValueError(f"got {a.shape} and {b.shape} numbers: give one per picture for both, in one order")
     if len(a) < 2: raise ValueError(f"got {len(a)} picture: two are the least that can be drawn from, twenty a good beginning")
     if not np.isfinite(a - b).all(): raise ValueError("a number is missing or infinite: leave that picture out for both")
     rng, gaps = np.random.default_rng(seed), a - b
@@ -63,9 +64,11 @@ def _named(folders):
         paths = [Path(folder) for folder in folders]
         twice = len({path.resolve().name for path in paths}) < len(paths)
         named = {("/".join(path.resolve().parts[-2:]) if twice else path.resolve().name): path for path in paths}
-        if len(named) < len(paths): raise ValueError(f"the folders {', '.join(map(str, paths))} have names in common: name each, as in dict(a=…, b=…)")
+        if len(named) < len(paths):
+            raise ValueError(f"the folders {', '.join(map(str, paths))} have names in common: name each, as in dict(a=…, b=…)")
     if not named: raise ValueError("no folder was given: name at least one that holds upscaled pictures")
-    if taken := {"LR", "HR"} & set(named): raise ValueError(f"a method cannot be called {', '.join(taken)}: name it otherwise, as in dict(ours={named[taken.pop()]})")
+    for name in {"LR", "HR"} & set(named):
+        raise ValueError(f"a method cannot be called {name}, as the given pictures are: name it otherwise, as in dict(ours={named[name]})")
     return named
 
 # %% ../../nbs/challenge/52_rivals.ipynb #52000017
@@ -187,7 +190,7 @@ def _sentence(verdict, a, b, metric):
     gap, least, most = verdict.difference, verdict.least, verdict.most
     if verdict.winner == "B": a, b, gap, least, most = b, a, -gap, -most, -least
     about = f"95 %: {least:+.{digits}f} to {most:+.{digits}f}, {verdict.n} pictures" + ", which are few"*(verdict.n < 10)
-    if verdict.winner: return f"{a} beats {b} by {gap:.{digits}f} {label} ({about})"
+    if verdict.winner: return f"{a} beats {b} in {label} by {gap:.{digits}f} ({about})"
     return f"{a} and {b} cannot be told apart in {label}: {gap:+.{digits}f} ({about})"
 
 # %% ../../nbs/challenge/52_rivals.ipynb #52000030
