@@ -146,6 +146,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'paintsr_nb.commands.paintsr_export': ('commands.html#paintsr_export', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_models': ('commands.html#paintsr_models', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_prepare': ('commands.html#paintsr_prepare', 'paintsr_nb/commands.py'),
+                                     'paintsr_nb.commands.paintsr_report': ('commands.html#paintsr_report', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_score': ('commands.html#paintsr_score', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_submit': ('commands.html#paintsr_submit', 'paintsr_nb/commands.py'),
                                      'paintsr_nb.commands.paintsr_train': ('commands.html#paintsr_train', 'paintsr_nb/commands.py'),

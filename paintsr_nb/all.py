@@ -51,5 +51,6 @@ from .challenge.score import *
 from .challenge.submission import *
 from .challenge.rivals import *
 from .viewing.compare import *
+from .viewing.explore import *
 
 __all__ = [name for name in globals() if not name.startswith("_")]

@@ -33,7 +33,7 @@ async function pageSupply({ open, row, tile, frame }) {
   if (frame) return pageTiles(frame)
   if (document.readyState === "loading") await new Promise((go) => addEventListener("DOMContentLoaded", go, { once: true }))
   const text = document.getElementById(`state-${row}`)?.textContent
-  return text ? { state: text } : { problem: `${open} is not in this page: write it again with more room (--max-mb)` }
+  return text ? { state: text } : { problem: `${open} is not in this page: write it again with more rows, or with room for more megabytes` }
 }
 
 class Table {
