@@ -74,10 +74,11 @@ def _cut(pictures, centre, side):
     "A square around `centre` of all pictures, at whole LR pixels; and where the centre is then."
     shape = max(pixels.shape[:2] for pixels in pictures.values())
     ratio = max(shape[0]//len(pixels) for pixels in pictures.values())
+    side = max(ratio, side//ratio*ratio)
     starts = [max(0, min(at - side//2, size - side))//ratio*ratio for at, size in zip(centre, shape)]
     def part(pixels):
         own = shape[0]//len(pixels)
-        return np.ascontiguousarray(pixels[tuple(slice(start//own, (start + side)//ratio*ratio//own) for start in starts)])
+        return np.ascontiguousarray(pixels[tuple(slice(start//own, (start + side)//own) for start in starts)])
     return {name: part(pixels) for name, pixels in pictures.items()}, tuple(at - start for at, start in zip(centre, starts))
 
 # %% ../../nbs/viewing/61_explore.ipynb #61000012
