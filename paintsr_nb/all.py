@@ -52,5 +52,6 @@ from .challenge.submission import *
 from .challenge.rivals import *
 from .viewing.compare import *
 from .viewing.explore import *
+from .viewing.live import *
 
 __all__ = [name for name in globals() if not name.startswith("_")]

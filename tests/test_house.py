@@ -89,7 +89,7 @@ def test_commands_import_lazily():
     assert not loaded_by("import paintsr_nb.commands") & {"numpy", "torch", "pandas", "PIL", "matplotlib", "fastai"}
 
 
-@pytest.mark.parametrize("room", ["upscaling.folder", "challenge.score", "challenge.submission", "viewing.compare"])
+@pytest.mark.parametrize("room", ["upscaling.folder", "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore", "viewing.live"])
 def test_using_needs_neither_fastai_nor_torchvision(room):
     loaded = loaded_by(f"import paintsr_nb.{room}")
     assert not loaded & {"fastai", "torchvision"}

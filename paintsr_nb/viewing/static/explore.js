@@ -8,6 +8,10 @@
 // The slider over the previews of runs:
 //   runs    [{name, label, steps: [{label, value or null, best}]}]
 //   step    which step all of them show, 0 for the first
+// The slider between two nets:
+//   share   0 (the first net) to 1 (the second); shown: the share of `image`, which the kernel sends when it is done
+//   corner  [left, top] of what is seen, in LR pixels; side: its side; size: of the LR picture; names: of the nets
+//   image, truth  bytes of the blend and of HR (or none); map: bytes of the whole LR picture, small; scores: {name: number}; problem: a sentence
 // `supply` answers {open: id} with the state of a comparison, and {frame: [run, step]} with bytes of a picture; null in a saved output.
 
 const COLOURS = ["#2f6fde", "#d9702a", "#2f9e63", "#a64bc4", "#c43d5a", "#7d8a12", "#178fa3", "#8a5a3c"]
@@ -259,9 +263,87 @@ function curveOf(steps, now, colour) {
   return `<svg viewBox="-3 0 306 50" preserveAspectRatio="none"><line x1="${x(now)}" x2="${x(now)}" y1="0" y2="50" stroke="currentColor" stroke-opacity=".4"/><polyline fill="none" stroke="${colour}" stroke-width="1.6" points="${line}"/></svg>`
 }
 
+// Each move of the thumb is told at once; the kernel gives up what it was computing for the last one.
+class Texture {
+  constructor(el, model) {
+    this.model = model
+    const [one, two] = model.get("names")
+    this.input = h("input", { type: "range", min: "0", max: "1", step: "0.01", "aria-label": `From ${one} to ${two}`, "data-lm-suppress-shortcuts": "true",
+      oninput: (event) => this.set("share", Number(event.target.value)) })
+    this.blend = h("img", { alt: `Between ${one} and ${two}`, draggable: "false" })
+    this.truth = h("img", { alt: "HR", draggable: "false" })
+    this.map = h("img", { alt: "The whole picture; a click moves the view", draggable: "false" })
+    this.frame = h("i", { class: "frame" })
+    this.said = h("p", { class: "status", role: "status" })
+    const panel = (name, ...what) => h("figure", {}, h("figcaption", {}, name), ...what)
+    this.overview = h("div", { class: "overview", onclick: (event) => this.jump(event) }, this.map, this.frame)
+    this.root = h("div", { class: "explorer runs texture" },
+      h("div", { class: "ends" }, h("span", {}, one), this.input, h("span", {}, two)), this.said,
+      h("div", { class: "panels" }, panel("blend", this.blend), ...(model.get("truth")?.byteLength ? [panel("HR", this.truth)] : []), panel("picture", this.overview)))
+    for (const image of [this.blend, this.truth]) {
+      image.addEventListener("pointerdown", (event) => { image.setPointerCapture(event.pointerId); this.grip = [event.clientX, event.clientY, ...model.get("corner")] })
+      image.addEventListener("pointermove", (event) => this.grip && this.drag(event, image))
+      image.addEventListener("pointerup", () => (this.grip = null))
+    }
+    el.append(this.root)
+    this.redraw = () => this.draw()
+    this.kinds = ["share", "shown", "corner", "image", "truth", "scores", "problem"].map((name) => `change:${name}`)
+    for (const kind of this.kinds) model.on(kind, this.redraw)
+    this.put(this.map, "map")
+    this.draw()
+  }
+
+  set(name, value) {
+    this.model.set(name, value)
+    this.model.save_changes()
+  }
+
+  move(corner) {
+    const side = this.model.get("side")
+    const whole = this.model.get("size").map((size, axis) => clamp(Math.round(corner[axis]), 0, size - side[axis]))
+    if (String(whole) !== String(this.model.get("corner"))) this.set("corner", whole)
+  }
+
+  drag(event, image) {
+    const [x, y, left, top] = this.grip, scale = this.model.get("side")[0] / image.clientWidth
+    this.move([left - (event.clientX - x) * scale, top - (event.clientY - y) * scale])
+  }
+
+  jump(event) {
+    const box = this.map.getBoundingClientRect(), size = this.model.get("size"), side = this.model.get("side")
+    this.move([(event.clientX - box.left) / box.width * size[0] - side[0] / 2, (event.clientY - box.top) / box.height * size[1] - side[1] / 2])
+  }
+
+  put(image, name) {
+    const data = this.model.get(name)
+    if (image.data === data || !data?.byteLength) return
+    URL.revokeObjectURL(image.src)
+    Object.assign(image, { data, src: URL.createObjectURL(new Blob([data])) })
+  }
+
+  draw() {
+    const { model } = this, [width, height] = model.get("size"), [left, top] = model.get("corner"), side = model.get("side")
+    this.input.value = model.get("share")
+    this.put(this.blend, "image")
+    this.put(this.truth, "truth")
+    this.frame.style.cssText = `left:${100 * left / width}%;top:${100 * top / height}%;width:${100 * side[0] / width}%;height:${100 * side[1] / height}%`
+    const scores = Object.entries(model.get("scores")).map(([name, value]) => `${name} ${value.toFixed(name === "PSNR" ? 2 : 4)}`)
+    const coming = model.get("shown") !== model.get("share")
+    this.root.toggleAttribute("data-coming", coming)
+    this.said.textContent = model.get("problem") || [`${Math.round(100 * model.get("shown"))} % of ${model.get("names")[1]}`, ...scores].join("   ") + (coming ? "   …" : "")
+  }
+
+  end() {
+    for (const kind of this.kinds) this.model.off(kind, this.redraw)
+    for (const image of [this.blend, this.truth, this.map]) URL.revokeObjectURL(image.src)
+    this.root.remove()
+  }
+}
+
 // ------------------------------------------------------------------ the ways in
 export function mountExplorer(el, model, supply) {
-  const shown = new (model.get("runs") ? Slider : Table)(el, model, supply)
+  const kind = model.get("table") ? Table : model.get("runs") ? Slider : Texture
+  const shown = new kind(el, model, supply)
   return () => shown.end()
 }
 
@@ -269,7 +351,7 @@ export function plainModel(state) {
   return localModel({ ...state, pictures: [] })
 }
 
-// A saved output shows its table, or of runs the picture that it holds, and takes up the kernel's widget where there is one.
+// A saved output shows its table, or else the picture that it holds, and takes up the kernel's widget where there is one.
 export function reviveExplorer(el, state) {
   let close = () => {}
   const show = (model, supply) => {
