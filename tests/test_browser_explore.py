@@ -64,16 +64,28 @@ MOUNT = """async ([module, state]) => {
     const { default: widget } = await import(URL.createObjectURL(new Blob([module], { type: "text/javascript" })))
     const bytes = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer)
     const heard = {}
-    window.model = { get: (name) => state[name], save_changes() {}, off() {}, on: (event, act) => (heard[event] = act),
+    const decoded = (traits) => Object.fromEntries(Object.entries(traits).map(([name, value]) => [name, value?.bytes === undefined ? value : bytes(value.bytes)]))
+    state = decoded(state)
+    window.model = { get: (name) => state[name], off() {}, on: (event, act) => (heard[event] = act),
         set(name, value) { state[name] = value; heard[`change:${name}`]?.() },
+        async save_changes() {
+            const told = await window.told(state.share ?? 0, state.corner ?? [])
+            for (const [name, value] of Object.entries(decoded(told ?? {}))) if (!["share", "corner"].includes(name)) window.model.set(name, value)
+        },
         send: async (message) => { const { content, data } = await window.kernel(message); heard["msg:custom"](content, data.map(bytes)) } }
     await widget.initialize({ model })
     widget.render({ model, el: document.body })
 }"""
 
 
-def in_a_front_end(browser, widget, traits):
-    "A page that shows a widget by the contract of anywidget; its kernel is this process."
+def state_of(widget, traits):
+    "The values of traits as JSON; bytes as base64."
+    values = widget.get_state([*traits, "key"])
+    return {name: dict(bytes=b64encode(value).decode()) if isinstance(value, (bytes, memoryview)) else value for name, value in values.items()}
+
+
+def in_a_front_end(browser, widget, traits, told=lambda share, corner: None):
+    "A page that shows a widget by the contract of anywidget; its kernel is this process. `told` answers a change of share or corner."
     def kernel(message):
         content, data = widget._reply(message)
         return dict(content=dict(content, number=message["number"]), data=[b64encode(part).decode() for part in data or []])
@@ -82,9 +94,10 @@ def in_a_front_end(browser, widget, traits):
     page.errors = []
     page.on("pageerror", lambda error: page.errors.append(str(error)))
     page.expose_function("kernel", kernel)
+    page.expose_function("told", told)
     page.goto("about:blank")
     page.add_style_tag(content=_style)
-    page.evaluate(MOUNT, [_module, widget.get_state([*traits, "key"])])
+    page.evaluate(MOUNT, [_module, state_of(widget, traits)])
     return page
 
 
@@ -111,4 +124,34 @@ def test_the_slider_shows_the_preview_of_its_step(browser, tmp_path):
     level = page.evaluate("""async () => { const image = document.querySelector('img'); await image.decode()
         const canvas = new OffscreenCanvas(1, 1), context = canvas.getContext('2d'); context.drawImage(image, 0, 0); return context.getImageData(0, 0, 1, 1).data[0] }""")
     assert level == 20 and page.evaluate("model.get('step')") == 2 and page.errors == []
+    page.close()
+
+
+def test_the_texture_slider_follows_the_thumb(browser):
+    torch = pytest.importorskip("torch")
+    from paintsr_nb.nets.generators import make_generator
+    from paintsr_nb.viewing.live import texture_slider
+    torch.manual_seed(0)
+    high = enlarge(enlarge(random_at(1).integers(0, 256, (12, 15, 3)).astype(np.uint8)))
+    nets = [make_generator("compact", num_filters=8, num_blocks=1) for _ in range(2)]
+    slider = texture_slider(shrink(high), *nets, high, region=(0, 0, 16, 16))
+    names = ("share", "corner", "shown", "image", "truth", "map", "scores", "problem", "names", "size", "side")
+    def moved(share, corner):
+        slider.share, slider.corner = share, corner
+        assert slider.wait()
+        return state_of(slider, names)
+    page = in_a_front_end(browser, slider, names, moved)
+    page.wait_for_selector(".texture img[alt=HR][src^=blob]")
+    first = page.locator("img[alt^=Between]").get_attribute("src")
+    page.get_by_role("slider").press("End")
+    page.wait_for_function("document.querySelector('.status').textContent.startsWith('100 % of B') && !document.querySelector('[data-coming]')")
+    assert page.locator("img[alt^=Between]").get_attribute("src") != first
+    assert f"SSIM {slider.scores['SSIM']:.4f}" in page.locator(".status").inner_text()
+    box = page.locator("img[alt^=Between]").bounding_box()
+    page.mouse.move(box["x"] + 200, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200 - box["width"]/2, box["y"] + 150, steps=3)   # half of 16 LR pixels
+    page.mouse.up()
+    page.wait_for_function("String(model.get('corner')) === '8,0' && !document.querySelector('[data-coming]')")
+    assert slider.corner == [8, 0] and page.errors == []
     page.close()
