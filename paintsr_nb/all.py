@@ -41,6 +41,7 @@ from .training.learner import *
 from .training.gan import *
 from .training.checkpoint import *
 from .training.guard import *
+from .training.live import *
 from .training.parallel import *
 from .training.recipes import *
 from .training.train import *

@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT/"tools"))
 import house
 
 FASTAI_ROOMS = {"data.patches",
-                *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "parallel", "train"))}
+                *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "live", "parallel", "train"))}
 NO_TORCH = {"core", "profiles", "notes", "picture", "resize", "metrics", "figures", "samples", "painter",
             "data.technique", "data.hashes", "data.sources", "data.pairs", "data.audit", "data.degrade", "data.store", "data.fitted",
             "challenge.score", "challenge.rivals", "challenge.submission", "viewing.compare", "viewing.explore", "nets.zoo"}
