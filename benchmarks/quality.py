@@ -154,6 +154,12 @@ def measure(sets, methods, conditions, perceptual=False, work=None, limit=None):
                     yield dict(set=name, condition=condition, method=method.name, id=pair.id) | judged(sr, pair.high, perceptual)
 
 
+def gain(values, reference):
+    "Mean difference to the reference, and the ends of its interval."
+    verdict = paired_bootstrap(values, reference)
+    return verdict.difference, verdict.least, verdict.most
+
+
 def summed_up(table, methods):
     "A row per set, condition and method: means, the interval of SSIM, and the gain in SSIM and PSNR over the first method."
     costs, rows = {method.name: method for method in methods}, []
@@ -165,7 +171,7 @@ def summed_up(table, methods):
             row |= {metric: float(own[metric].mean()) for metric in METRICS if metric in own}
             if len(own) > 1: row["ssim_interval"] = bootstrap_interval(own.wang_rgb_ssim)
             for short, metric in dict(ssim="wang_rgb_ssim", psnr="paper_y_psnr").items():
-                if len(own) > 1 and method != methods[0].name: row[f"{short}_gain"] = paired_bootstrap(own[metric], first[metric])
+                if len(own) > 1 and method != methods[0].name: row[f"{short}_gain"] = gain(own[metric], first[metric])
             rows.append(row | dict(seconds_per_megapixel=cost.seconds/cost.megapixels, MB=cost.MB))
     return rows
 

@@ -50,6 +50,7 @@ from .training.gan import *
 from .training.checkpoint import *
 from .training.guard import *
 from .training.meter import *
+from .training.live import *
 from .training.parallel import *
 from .training.recipes import *
 from .training.train import *
@@ -65,9 +66,12 @@ from .upscaling.folder import *
 from .upscaling.forecast import *
 from .challenge.score import *
 from .challenge.submission import *
+from .challenge.rivals import *
 from .viewing.sending import *
 from .viewing.view import *
 from .viewing.parts import *
 from .viewing.compare import *
+from .viewing.explore import *
+from .viewing.live import *
 
 __all__ = [name for name in globals() if not name.startswith("_")]

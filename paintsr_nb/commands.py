@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['command', 'paintsr_prepare', 'paintsr_audit', 'paintsr_train', 'paintsr_upscale', 'paintsr_doctor', 'paintsr_models',
-           'paintsr_export', 'paintsr_score', 'paintsr_submit', 'paintsr_check', 'paintsr_demo']
+           'paintsr_export', 'paintsr_score', 'paintsr_report', 'paintsr_submit', 'paintsr_check', 'paintsr_demo']
 
 # %% ../nbs/90_commands.ipynb #7e0ab95d
 import json, os, sys
@@ -319,6 +319,40 @@ def paintsr_score(
     print(scores.listing(), "", scores, sep="\n")
     if json: write_json(json, scores.as_dict())
     return int(len(scores.problems) > 0)
+
+# %% ../nbs/90_commands.ipynb #52610002
+@command
+def paintsr_report(
+    *paths:str, # Folders of upscaled pictures, and last the folder of the true HR pictures
+    out:str="report.html", # The page to write
+    before:str=None, # Folder of LR pictures: all PATHS are then upscaled pictures, and no HR is needed
+    low:str=None, # Folder of LR pictures to show beside HR
+    title:str="Upscaled pictures", # Heading of the page
+    rows:int=12, # How many pictures can be compared on the page, the worst first
+    side:int=640, # Square of each that the page holds, in HR pixels
+    max_mb:float=40.0, # The page grows no larger
+    protocol:str="wang_rgb", # wang_rgb, skimage_default or paper_y
+    csv:str=None, # File for the numbers of each picture
+    latex:str=None, # File for the means as a LaTeX table
+    overwrite:bool=False, # May the page exist already?
+):
+    "Compare folders of upscaled pictures on one page: table, bootstrap, histogram, the worst crops, a viewer."
+    from pathlib import Path
+    from paintsr_nb.core import atomic_path
+    from paintsr_nb.challenge.rivals import score_rivals
+    from paintsr_nb.viewing.explore import Explorer
+    if len(paths) < (1 if before else 2):
+        raise ValueError("name the folders of upscaled pictures and last that of HR, or --before LR where there are no HR")
+    if Path(out).exists() and not overwrite: raise FileExistsError(f"{out} is there already: choose another name, or --overwrite")
+    folders, high = (paths, None) if before else (paths[:-1], paths[-1])
+    rivals = score_rivals(folders, high, before or low, protocol)
+    if csv: rivals.save_csv(csv)
+    if latex:
+        with atomic_path(latex) as temporary: temporary.write_text(rivals.latex() + "\n", encoding="utf-8")
+    print(rivals.means.round(4).to_string(), *(text for metric in rivals.scores for text in rivals.sentences(metric)), sep="\n")
+    for row in rivals.problems.itertuples(): print(f"{row.method}: {row.file}: {row.problem}", file=sys.stderr)
+    print(Explorer(rivals).save_html(out, title, n=rows, side=side, max_mb=max_mb))
+    return int(len(rivals.problems) > 0)
 
 # %% ../nbs/90_commands.ipynb #88ca5fe8
 @command

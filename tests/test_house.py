@@ -13,12 +13,12 @@ sys.path.insert(0, str(ROOT/"tools"))
 import house
 
 FASTAI_ROOMS = {"data.patches",
-                *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "meter", "parallel", "train"))}
+                *(f"training.{name}" for name in ("callback", "average", "precision", "learner", "gan", "checkpoint", "guard", "live", "meter", "parallel", "train"))}
 NO_TORCH = {"core", "targets", "upscaling.claims", "upscaling.report", "profiles", "notes", "picture", "strips", "resize",
             "metrics", "intervals", "figures", "samples", "painter", "data.technique", "data.hashes", "data.sources",
             "data.manifest", "data.pairs", "data.audit", "data.degrade", "data.augment", "data.store", "data.fitted",
-            "challenge.score", "challenge.submission", "viewing.sending", "viewing.view", "viewing.parts", "viewing.compare",
-            "viewing.explore", "nets.zoo"}
+            "challenge.score", "challenge.rivals", "challenge.submission", "viewing.sending", "viewing.view", "viewing.parts",
+            "viewing.compare", "viewing.explore", "nets.zoo"}
 
 NOTEBOOKS = house.notebooks()
 PAGES = house.measure_all()
@@ -91,7 +91,7 @@ def test_commands_import_lazily():
     assert not loaded_by("import paintsr_nb.commands") & {"numpy", "torch", "pandas", "PIL", "matplotlib", "fastai"}
 
 
-@pytest.mark.parametrize("room", ["upscaling.folder", "challenge.score", "challenge.submission", "viewing.compare"])
+@pytest.mark.parametrize("room", ["upscaling.folder", "challenge.score", "challenge.submission", "viewing.compare", "viewing.explore", "viewing.live"])
 def test_using_needs_neither_fastai_nor_torchvision(room):
     loaded = loaded_by(f"import paintsr_nb.{room}")
     assert not loaded & {"fastai", "torchvision"}
@@ -141,6 +141,7 @@ def test_public_names_do_not_collide():
 MOST_NAMES, LONGEST_LINE, LEAST_FOLLOWED = 12, 140, 0.8
 
 MORE_NAMES = {  # room → (how many public names it may have, why they stay together)
+    "commands": (13, "a command per name, and what makes a function one"),
     "losses.adversarial": (15, "every loss is two formulas, what the critic minimises and what the generator does, and they are read as one table"),
 }
 

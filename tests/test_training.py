@@ -126,7 +126,7 @@ def test_runs_are_never_mixed(straight, tiny_store):
 
 
 def test_run_folder_holds_what_the_plan_says(straight):
-    for name in ("recipe.json", "history.csv", "model.safetensors", "curves.png", "checkpoints/last.pt", "preview/0_l1_epoch_0000.png", "preview/1_gan_epoch_0000.png"):
+    for name in ("recipe.json", "history.csv", "model.safetensors", "curves.png", "live.html", "checkpoints/last.pt", "preview/0_l1_epoch_0000.png", "preview/1_gan_epoch_0000.png"):
         assert (straight/name).is_file(), name
     assert recipe_from_json(straight/"recipe.json") == TWO_STAGES
     card = load_model(straight).card

@@ -30,6 +30,7 @@ from .callback import PositionCallback
 from .checkpoint import BestCallback, CheckpointCallback, HistoryCallback, StageBarCallback, bicubic, validation_scores
 from .gan import GANCallback
 from .guard import GuardCallback
+from .live import LiveCallback
 from .learner import PreviewCallback, ScheduleCallback, ScoreColumn, seed_everything, sr_learner, time_steps
 from .meter import MeterCallback
 from .parallel import ParallelCallback, check_norms, same_everywhere, start_parallel
@@ -194,7 +195,8 @@ def _run_learner(recipe, index, net, setup, folder, rows, minutes):
     ]
     if folder.writes:
         write = lambda name, save: folder.write(f"preview/{index}_{stage.name}_{name}", save)
-        callbacks += [PreviewCallback(folder.path/"preview", write=write), StageBarCallback(stage.name), MeterCallback()]
+        callbacks += [PreviewCallback(folder.path/"preview", write=write), LiveCallback(folder, show=False)]
+        callbacks += [StageBarCallback(stage.name), MeterCallback()]
     return stage_learner(recipe, stage, net, setup, cbs=callbacks)
 
 def _card(recipe, stage, setup):
