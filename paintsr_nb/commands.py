@@ -386,32 +386,41 @@ def paintsr_check(
 # %% ../nbs/90_commands.ipynb #73e523ea
 @command
 def paintsr_demo(
-    out:str="demo", # Folder for the page and the pictures
+    out:str="demo", # Folder for the pages and the pictures
     sample:str="pagoda", # Which sample painting
-    model:str="default", # Name of a packaged model, weight file, or folder of a run
+    model:str="auto", # auto (by the picture), name of a packaged model, weight file, or folder of a run
 ):
-    "Upscale a sample painting, score it, and write a page that compares LR, SR and HR."
+    "Upscale a sample painting, clean and as a JPEG, score both, and write pages that compare LR, SR and HR."
+    from paintsr_nb.data.technique import through_jpeg
+    from paintsr_nb.samples import samples
+    from paintsr_nb.upscaling.auto import make_upscaler
+    painting, = samples(sample)
+    upscaler = make_upscaler(model)
+    pages = dict(
+        index=(painting.low, "the same as a JPEG", "jpeg"),
+        jpeg=(through_jpeg(painting.low, 75, False), "the clean one", "index"),
+    )
+    for name, (low, words, other) in pages.items():
+        note = f'Scores by protocol wang_rgb against the true picture. Painted {painting.licence}. Next: {words}, {other}.html.'
+        _demo_page(f"{out}/{name}.html", painting, low, upscaler, model, note)
+
+def _demo_page(path, painting, low, upscaler, model, note):
+    "One page of the demo, and its pictures beside it."
+    from pathlib import Path
     import pandas as pd
     from paintsr_nb.core import progress
     from paintsr_nb.metrics import psnr, ssim
     from paintsr_nb.picture import write_picture
     from paintsr_nb.resize import enlarge
-    from paintsr_nb.samples import samples
-    from paintsr_nb.upscaling.engine import Upscaler
     from paintsr_nb.viewing.compare import compare
-    painting, = samples(sample)
-    sr = Upscaler(model)(painting.low, show_progress=True)
-    rivals = {
-        "bicubic": enlarge(painting.low),
-        "Lanczos": enlarge(painting.low, kernel="lanczos"),
-        f"model {model}": sr,
-    }
+    fitting, said = upscaler.fitting(low)
+    sr, label = fitting(low, show_progress=True), f"model {fitting.name}"
+    rivals = {"bicubic": enlarge(low), "Lanczos": enlarge(low, kernel="lanczos"), label: sr}
     table = pd.DataFrame([{"picture": name, "PSNR dB": psnr(picture, painting.high), "SSIM": ssim(picture, painting.high)}
                           for name, picture in progress(rivals.items(), what="scoring")])
-    pictures = dict(LR=painting.low, SR=sr, HR=painting.high)
-    for name, picture in progress(pictures.items(), what="writing"): write_picture(f"{out}/{name}.png", picture)
-    note = f"Scores by protocol wang_rgb against the true picture. Painted {painting.licence}."
-    view = dict(left="bicubic", right=f"model {model}", zoom=1, x=1330, y=740)
-    widget = compare(painting.low, rivals, painting.high, view=view)
-    page = widget.save_html(f"{out}/index.html", title=painting.title, scores=table, note=note)
-    print(table.round(4).to_string(index=False), page, sep="\n")
+    prefix = "" if Path(path).stem == "index" else f"{Path(path).stem}_"
+    pictures = dict(LR=low, SR=sr, **({} if prefix else dict(HR=painting.high)))
+    for name, picture in progress(pictures.items(), what="writing"): write_picture(f"{Path(path).parent}/{prefix}{name}.png", picture)
+    widget = compare(low, rivals, painting.high, view=dict(left="bicubic", right=label, zoom=1, x=1330, y=740))
+    widget.save_html(path, title=painting.title, scores=table, note=f"{said.capitalize()}. {note}" if said else note)
+    print(table.round(4).to_string(index=False), said, path, sep="\n")

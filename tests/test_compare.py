@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from paintsr_nb.core import random_at
+from paintsr_nb.picture import read_rgb8
 from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.viewing import compare as module
 from paintsr_nb.viewing.compare import compare
@@ -360,8 +361,14 @@ def test_the_demo_calls_the_pictures_alike_in_table_and_viewer(tmp_path, monkeyp
     high = enlarge(random_at(2).integers(0, 256, (200, 340, 3)).astype(np.uint8))
     painting = SimpleNamespace(low=shrink(high), high=high, title="Brushwork", licence="by hand")
     monkeypatch.setattr("paintsr_nb.samples.samples", lambda name: [painting])
-    monkeypatch.setattr("paintsr_nb.upscaling.engine.Upscaler", lambda model: lambda low, show_progress: enlarge(low))
+    class Fitting:
+        name = "net"
+        def __call__(self, low, show_progress): return enlarge(low)
+    auto = SimpleNamespace(fitting=lambda low: (Fitting(), "model net (because)"))
+    monkeypatch.setattr("paintsr_nb.upscaling.auto.make_upscaler", lambda model: auto)
     paintsr_demo(out=tmp_path)
-    names = [picture["name"] for picture in page_state(tmp_path/"index.html")["pictures"]]
-    rows = re.findall(r"<tr><td>(.*?)</td>", (tmp_path/"index.html").read_text(encoding="utf-8"))
-    assert names == ["LR", *rows, "HR"]
+    for page in ("index", "jpeg"):
+        text = (tmp_path/f"{page}.html").read_text(encoding="utf-8")
+        names = [picture["name"] for picture in page_state(tmp_path/f"{page}.html")["pictures"]]
+        assert names == ["LR", *re.findall(r"<tr><td>(.*?)</td>", text), "HR"] and "model net" in names and "Model net (because)." in text
+    assert not np.array_equal(read_rgb8(tmp_path/"LR.png"), read_rgb8(tmp_path/"jpeg_LR.png"))
