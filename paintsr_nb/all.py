@@ -25,6 +25,7 @@ from .data.manifest import *
 from .data.pairs import *
 from .data.audit import *
 from .data.degrade import *
+from .data.augment import *
 from .data.store import *
 from .data.patches import *
 from .data.fitted import *
