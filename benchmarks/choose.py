@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from quality import DATA, centre_crop
 from paintsr_nb.commands import command
 from paintsr_nb.core import list_pictures, progress, random_at, write_json
-from paintsr_nb.data.degrade import DEGRADATIONS, degrade
+from paintsr_nb.data.degrade import DEGRADATIONS, Degradation, degrade
 from paintsr_nb.data.technique import through_jpeg
 from paintsr_nb.metrics import ssim
 from paintsr_nb.nets.weights import packaged_models
@@ -31,12 +31,13 @@ QUALITIES = (100, 98, 97, 96, 95, 93, 90, 85, 75, 60, 50)
 def noisy(pixels, sigma, number): return round_half_up(pixels + random_at(1, number).normal(0, sigma, pixels.shape))
 
 
+SCANNED = Degradation("scanned", ways=DEGRADATIONS["scan"].ways[:1])   # the others are JPEGs and clean ones
 WAYS = {
     "clean PNG": lambda low, high, n: low,
     **{f"JPEG {quality}, then PNG": lambda low, high, n, quality=quality: through_jpeg(low, quality) for quality in (98, 95, 90, 75, 50)},
     **{f"JPEG {quality}, border cut off": lambda low, high, n, quality=quality: through_jpeg(low, quality)[3:, 5:] for quality in (90, 75, 50)},
     **{f"noise of {sigma} levels": lambda low, high, n, sigma=sigma: noisy(low, sigma, n) for sigma in (1, 2, 3, 5)},
-    "drawn from `scan`": lambda low, high, n: degrade(high, DEGRADATIONS["scan"], random_at(0, n)),
+    "a scan as `scan` has it": lambda low, high, n: degrade(high, SCANNED, random_at(0, n)),
 }
 
 
