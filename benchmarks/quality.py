@@ -115,7 +115,7 @@ def method_of(name, fast=False, device=None):
     from paintsr_nb.upscaling.refine import refined
     model, views, _ = name.partition("+x8")
     files = [packaged_models()[part] for part in ("default", "scan") if part in packaged_models()] if model == "auto" else [find_model(model)]
-    upscaler = make_upscaler(refined(model, tta=bool(views)), device, precise=not fast)
+    upscaler = make_upscaler(refined(model, tta=bool(views)), device=device, precise=not fast)
     return Method(Path(name).name, upscaler, sum(file.stat().st_size for file in files)/1e6)
 
 
