@@ -67,7 +67,7 @@ class Choice:
 
     def __str__(self): return f"{self.model} ({self.why})"
 
-_FINE = 96 # Measured on 17 paintings: at 98 `default` leads by .008 SSIM, at 95 by .0015, with 0.14 dB less; from 93 down `scan` leads in both
+_FINE = 96 # By 17 paintings: at 98 `default` leads by .008 SSIM, at 95 by .0015 with 0.14 dB less; from 93 down `scan` leads in both
 _NOISY = 1.25 # Levels of `_colour_noise`; clean pictures have less, those with noise of 2 levels have more
 _LEAST = 24 # Pixels per side; in less there is too little to see
 
