@@ -1,5 +1,6 @@
 "Fixtures and markers that several test files share."
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ def pytest_addoption(parser): parser.addoption("--slow", action="store_true", he
 
 def pytest_configure(config):
     os.environ["PAINTSR_CACHE"] = tempfile.mkdtemp(prefix="paintsr_cache_")   # never the user's own
+    signal.signal(signal.SIGINT, signal.default_int_handler)   # a shell ignores Ctrl-C for what runs in the background, and children inherit that
     config.addinivalue_line("markers", "shared: needs the real pictures of PAINTSR_DATA (default ../shared/data)")
     config.addinivalue_line("markers", "browser: needs Chromium")
     config.addinivalue_line("markers", "slow: runs with --slow, as in `make test-all`")

@@ -57,12 +57,15 @@ def model(tmp_path_factory):
 def painting(): return np.ascontiguousarray(samples("cat")[0].high[1000:1128, 1000:1096])
 
 
-@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "doctor", "models", "export", "score", "submit", "check", "demo"])
+@pytest.mark.parametrize("name", ["prepare", "audit", "train", "upscale", "doctor", "models", "export", "score", "report", "submit", "check", "demo"])
 def test_help(name): assert f"usage: paintsr_{name}" in run(f"paintsr_{name}", "--help").stdout
 
 
-@pytest.mark.parametrize("name", ["train", "score", "submit", "check"])
+@pytest.mark.parametrize("name", ["score", "submit", "check"])
 def test_what_is_missing_is_named(name): assert "required" in run(f"paintsr_{name}", code=2).stderr
+
+
+def test_training_wants_a_store_or_a_run(): assert "no store" in run("paintsr_train", code=1).stderr
 
 
 def test_prepare_twice(tmp_path, painting):

@@ -281,7 +281,7 @@ def test_a_blind_test_hides_names_and_counts_answers(shown):
     lefts = []
     for number, key in enumerate(("1", "3", "2", "1"), 1):
         shown.page.wait_for_selector(f".ask:has-text('{number - 1} answered')")
-        shown.settle()
+        shown.page.wait_for_selector("text=no scores in a blind test")
         view, said = shown.view, shown.page.locator(".paintsr").inner_text()
         lefts.append((view["left"], view["right"]))
         assert not re.search(r"\bSR\b|\bother\b|dB", said.split("left picture")[0])

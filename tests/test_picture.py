@@ -707,7 +707,7 @@ def test_premultiplied_opacity_is_undone(tmp_path):
 
 class Enlarged:
     "A stand-in for the engine: every pixel four times four."
-    scale = 4
+    scale, allowed = 4, 2**40
     def fitting(self, *_): return self, ""
     def __call__(self, pixels, **_): return pixels.repeat(4, 0).repeat(4, 1)
 
