@@ -422,5 +422,5 @@ def _demo_page(path, painting, low, upscaler, model, note):
     pictures = dict(LR=low, SR=sr, **({} if prefix else dict(HR=painting.high)))
     for name, picture in progress(pictures.items(), what="writing"): write_picture(f"{Path(path).parent}/{prefix}{name}.png", picture)
     widget = compare(low, rivals, painting.high, view=dict(left="bicubic", right=label, zoom=1, x=1330, y=740))
-    widget.save_html(path, title=painting.title, scores=table, note=f"{said.capitalize()}. {note}" if said else note)
+    widget.save_html(path, title=painting.title, scores=table, note=f"{said[0].upper()}{said[1:]}. {note}" if said else note)
     print(table.round(4).to_string(index=False), said, path, sep="\n")

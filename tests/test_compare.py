@@ -364,11 +364,11 @@ def test_the_demo_calls_the_pictures_alike_in_table_and_viewer(tmp_path, monkeyp
     class Fitting:
         name = "net"
         def __call__(self, low, show_progress): return enlarge(low)
-    auto = SimpleNamespace(fitting=lambda low: (Fitting(), "model net (because)"))
+    auto = SimpleNamespace(fitting=lambda low: (Fitting(), "model net (a JPEG)"))
     monkeypatch.setattr("paintsr_nb.upscaling.auto.make_upscaler", lambda model: auto)
     paintsr_demo(out=tmp_path)
     for page in ("index", "jpeg"):
         text = (tmp_path/f"{page}.html").read_text(encoding="utf-8")
         names = [picture["name"] for picture in page_state(tmp_path/f"{page}.html")["pictures"]]
-        assert names == ["LR", *re.findall(r"<tr><td>(.*?)</td>", text), "HR"] and "model net" in names and "Model net (because)." in text
+        assert names == ["LR", *re.findall(r"<tr><td>(.*?)</td>", text), "HR"] and "model net" in names and "Model net (a JPEG)." in text
     assert not np.array_equal(read_rgb8(tmp_path/"LR.png"), read_rgb8(tmp_path/"jpeg_LR.png"))
