@@ -266,7 +266,7 @@ def upscale(
     path = find_model(model)
     return _kept_upscaler(str(path), path.stat().st_mtime_ns)(pixels)
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)   # `default` and `scan`, as pictures of both kinds come in turn
 def _kept_upscaler(path, changed): return Upscaler(path)   # `changed`: a file that was written anew is loaded anew
 
 # %% ../../nbs/upscaling/41_engine.ipynb #cae070d0
