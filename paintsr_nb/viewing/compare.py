@@ -281,7 +281,7 @@ def save_html(self:Compare,
     "Write the viewer with its pictures and its view as one self-contained page."
     beside = ("" if scores is None else _table(scores)) + (f"<p>{escape(note)}</p>" if note else "")
     page = Template(_source("page.html")).substitute(
-        title=escape(title), style=_source("compare.css"), module=_joined(), state=self._state(),
+        title=escape(title), look=_source("page.css"), style=_source("compare.css"), module=_joined(), state=self._state(),
         alt=escape(f"{self.view['left']} and {self.view['right']}"), fallback=f"image/jpeg;base64,{b64encode(self._jpeg()).decode()}",
         beside=f"<aside>{beside}</aside>" if beside else "", tiles="<!-- tiles -->")
     head, tail = page.split("<!-- tiles -->")

@@ -179,6 +179,7 @@ def _read_notes(file):
 def _write_page(path, title, below, widget, parts, max_mb):
     "Write the page of a widget; `parts` yields texts, each whole, until `max_mb` are reached. How many were written."
     page = Template(_source("explore.html")).substitute(
+        look=_source("page.css"),
         title=escape(title),
         style=_style,
         module=_module,
