@@ -229,8 +229,8 @@ def write_readme(text):
 
 
 README_NOTE = """Each cell: PSNR in dB (brightness, `paper_y`) / SSIM by the protocol named, mean of the pictures; JPEG is LR saved as JPEG 4:2:0 of that quality. \
-Printed by `python benchmarks/quality.py --readme`. How they were trained: [benchmarks/default](benchmarks/default/README.md), \
-[benchmarks/scan](benchmarks/scan/README.md). \
+Printed by `python benchmarks/quality.py --models bicubic,default,scan,score --fast --readme`. How they were trained: [benchmarks/default](benchmarks/default/README.md), \
+[benchmarks/scan](benchmarks/scan/README.md), [benchmarks/score](benchmarks/score/README.md). \
 What a critic adds and what it costs, measured on the same paintings: [benchmarks/gan](benchmarks/gan/README.md)."""
 
 

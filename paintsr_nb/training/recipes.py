@@ -141,6 +141,7 @@ class Recipe(_Checked):
     arch:str="compact" # Generator, a key of `GENERATORS`
     arguments:dict=None # Its size, for instance dict(num_blocks=16); `None`: the generator's own
     start:str="" # Model to begin from (name, run or file); "" begins with fresh weights
+    grow:dict=None # Sizes that the start grows to, see `grow_generator`, for instance dict(num_blocks=18)
     low_size:int=48 # Side of a training crop in LR pixels
     bs:int=16 # Crops per batch, of each process
     accumulate:int=1 # Batches per step
@@ -160,6 +161,8 @@ class Recipe(_Checked):
         stages = tuple(stage if isinstance(stage, Stage) else _made_of(Stage, stage, "stage") for stage in self.stages)
         object.__setattr__(self, "stages", stages)
         _refuse("generator", self.arch, GENERATORS)
+        if self.grow and not self.start:
+            raise ValueError(f"grow={self.grow} without a start: name the model that grows, or give the size as arguments")
         _refuse("precision", self.precision, ("auto", *PRECISIONS))
         check_degradation(self.degradation)
         check_augment(self.augment)

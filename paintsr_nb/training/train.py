@@ -24,6 +24,7 @@ from ..losses.perceptual import PerceptualLoss, perceptual_distance
 from ..metrics import psnr, ssim
 from ..nets.critics import make_critic
 from ..nets.generators import make_generator
+from ..nets.growing import grow_generator
 from ..nets.modes import MODES, Mode, fastest_mode
 from ..nets.foreign import load_model
 from .callback import PositionCallback
@@ -215,8 +216,9 @@ def _degradation(recipe, store, run):
     return find_degradation(recipe.degradation, store)
 
 def _first_net(recipe):
-    if recipe.start: return load_model(recipe.start).train().requires_grad_(True)
-    return make_generator(recipe.arch, **(recipe.arguments or {}))
+    if not recipe.start: return make_generator(recipe.arch, **(recipe.arguments or {}))
+    net = load_model(recipe.start)
+    return (grow_generator(net, **recipe.grow) if recipe.grow else net).train().requires_grad_(True)
 
 def _check_nets(recipe, net, device):
     "Batch norm in several processes is said before the first step of the first stage."
