@@ -31,6 +31,7 @@ from .data.patches import *
 from .data.fitted import *
 from .nets.tensors import *
 from .nets.generators import *
+from .nets.growing import *
 from .nets.critics import *
 from .nets.zoo import *
 from .nets.weights import *
