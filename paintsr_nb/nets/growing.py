@@ -17,12 +17,11 @@ def _widened(
     old:torch.Tensor, # The same weight of the smaller one, nowhere longer
 )->torch.Tensor: # The old one in the corner, zeros where old rows read new columns, fresh below
     "A weight of the larger net that makes the old channels as before."
+    if not old.dim(): return old   # a number alone, such as the count of batches that a norm has seen
     wide = fresh.clone()
-    if old.dim():
-        wide[:len(old)] = 0
-        wide[tuple(map(slice, old.shape))] = old
-        return wide
-    return old.clone()   # a number alone, such as the count of batches that a norm has seen
+    wide[:len(old)] = 0
+    wide[tuple(map(slice, old.shape))] = old
+    return wide
 
 # %% ../../nbs/nets/21_growing.ipynb #21f00010
 _LAST = {Compact: "conv2", SRResNet: "bn2"} # What a block of these nets adds to its input is made by this layer
