@@ -2,8 +2,9 @@
 
     python benchmarks/choose.py [--data ../shared/data] [--number 20] [--gain] [--json FILE]
 
-Pictures: paintings/train, paintings/test, photos, photos2, paintings2, up to so many of each; LR by our bicubic, its middle of at most 400 px.
-With --gain also SSIM of `default`, and of `scan` where it is packaged, above bicubic by JPEG quality, on paintings/test: where they cross, `_FINE` belongs.
+Pictures: paintings/train, paintings/test, photos, photos2, paintings2, up to so many of each; LR by our bicubic, its
+middle of at most 400 px. With --gain also SSIM of `default`, and of `scan` where it is packaged, above bicubic by JPEG
+quality, on paintings/test: where they cross, `_FINE` belongs.
 """
 import sys
 from pathlib import Path
@@ -35,7 +36,8 @@ SCANNED = Degradation("scanned", ways=DEGRADATIONS["scan"].ways[:1])   # the oth
 WAYS = {
     "clean PNG": lambda low, high, n: low,
     **{f"JPEG {quality}, then PNG": lambda low, high, n, quality=quality: through_jpeg(low, quality) for quality in (98, 95, 90, 75, 50)},
-    **{f"JPEG {quality}, border cut off": lambda low, high, n, quality=quality: through_jpeg(low, quality)[3:, 5:] for quality in (90, 75, 50)},
+    **{f"JPEG {quality}, border cut off": lambda low, high, n, quality=quality: through_jpeg(low, quality)[3:, 5:]
+       for quality in (90, 75, 50)},
     **{f"noise of {sigma} levels": lambda low, high, n, sigma=sigma: noisy(low, sigma, n) for sigma in (1, 2, 3, 5)},
     "a scan as `scan` has it": lambda low, high, n: degrade(high, SCANNED, random_at(0, n)),
 }
@@ -61,9 +63,11 @@ def main(
         high = part(path)
         for name, way in WAYS.items():
             counts[name][choose_model(np.ascontiguousarray(way(shrink(high), high, n)), models=("default", "scan")).model] += 1
-    print("| picture | default | scan |", "|---|---|---|", *(f"| {name} | {row['default']} | {row['scan']} |" for name, row in counts.items()), sep="\n")
+    print("| picture | default | scan |", "|---|---|---|", sep="\n")
+    for name, row in counts.items(): print(f"| {name} | {row['default']} | {row['scan']} |")
     gains = gains_of(list_pictures(Path(data)/"paintings"/"test")[:number]) if gain else {}
-    for name, values in gains.items(): print(f"{name}: SSIM over bicubic: " + ", ".join(f"{way} {value:+.4f}" for way, value in values.items()))
+    for name, values in gains.items():
+        print(f"{name}: SSIM over bicubic: " + ", ".join(f"{way} {value:+.4f}" for way, value in values.items()))
     if json: write_json(json, dict(pictures=len(files), counts=counts, gains=gains))
 
 

@@ -2,14 +2,16 @@
 
     python benchmarks/data.py [--low_size 48] [--rounds 5] [--batches 20] [--json FILE]
 
-The pictures are the sample paintings, 600 and 2400 px. The two peers are plain PyTorch: a `Dataset` that opens files by Pillow, cuts, turns and
-mirrors, behind a `DataLoader`. `pictures` opens both files of the picture that the store's loader would cut from, `patches` opens two files of a crop's
-size, cut beforehand from a grid. All work on one thread, take turns, and end with a batch of floats between 0 and 1; told is the median of the ratios of
-the rounds. Before anything is measured, `pictures` must give the same crops as the store, bit for bit.
+The pictures are the sample paintings, 600 and 2400 px. The two peers are plain PyTorch: a `Dataset` that opens files by
+Pillow, cuts, turns and mirrors, behind a `DataLoader`. `pictures` opens both files of the picture that the store's
+loader would cut from, `patches` opens two files of a crop's size, cut beforehand from a grid. All work on one thread,
+take turns, and end with a batch of floats between 0 and 1; told is the median of the ratios of the rounds. Before
+anything is measured, `pictures` must give the same crops as the store, bit for bit.
 
-A training step is an L1 step of `compact` on 16 crops, in its fastest precision. Crops and steps are measured in seconds of the processor, so that other
-work on the machine matters less; `waited` is the share of a training's time that `MeterCallback` measures, by the clock: run it where nothing else runs.
-Memory is what the process has for itself, maps of files not counted: the most that it grows by from the end of the first pass to the end of the sixth.
+A training step is an L1 step of `compact` on 16 crops, in its fastest precision. Crops and steps are measured in
+seconds of the processor, so that other work on the machine matters less; `waited` is the share of a training's time
+that `MeterCallback` measures, by the clock: run it where nothing else runs. Memory is what the process has for itself,
+maps of files not counted: the most that it grows by from the end of the first pass to the end of the sixth.
 """
 import statistics
 import tempfile

@@ -2,7 +2,8 @@
 
     python benchmarks/degrade.py [--low_size 48] [--rounds 3] [--json FILE]
 
-All loaders give the same crops of the sample paintings and take turns; told is the median of the rounds. `stored` reads LR from the store, the others make it from HR.
+All loaders give the same crops of the sample paintings and take turns; told is the median of the rounds. `stored` reads
+LR from the store, the others make it from HR.
 """
 import statistics
 import tempfile
@@ -39,7 +40,9 @@ def seconds_per_batch(store, low_size, degradation):
 
 def seconds_per_step(store, low_size):
     recipe = make_recipe("l1", bs=BS, low_size=low_size, epoch_iters=3, valid_size=low_size)
-    def seconds(mode): return time_steps(stage_learner(recipe, recipe.stages[0], make_generator("compact"), Setup(store, device="cpu", mode=mode)), 3)
+    def seconds(mode):
+        setup = Setup(store, device="cpu", mode=mode)
+        return time_steps(stage_learner(recipe, recipe.stages[0], make_generator("compact"), setup), 3)
     mode, measured = fastest_mode(seconds, MODES)
     return str(mode), measured[mode]
 
@@ -63,7 +66,8 @@ def main(
         mode, step = seconds_per_step(store, low_size)
     print(f"an L1 step of compact, {BS} crops of {low_size}, {mode}: {step*1000:.0f} ms")
     medians = {name: statistics.median(values) for name, values in taken.items()}
-    for name, value in medians.items(): print(f"{name:13} {BS/value:6.0f} crops per second, {value*1000:6.1f} ms per batch, {value/step:6.1%} of a step")
+    for name, value in medians.items():
+        print(f"{name:13} {BS/value:6.0f} crops per second, {value*1000:6.1f} ms per batch, {value/step:6.1%} of a step")
     if json: write_json(json, dict(mode=mode, step=step, batch=medians))
 
 

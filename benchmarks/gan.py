@@ -2,12 +2,14 @@
 
     python benchmarks/gan.py [--data ../shared/data] [--work runs/gan] [--device cpu] [--n_iters N] [--resume] [--judge]
 
-Trains the packaged compact net further on L1, then against a U-Net critic, by `RECIPE` below (or `--arch rrdbnet --low_size 32 --bs 16` where a GPU
-is at hand), and writes `benchmarks/gan/`: recipe, history, a table and a plot. With --judge nothing is trained, a finished run is judged again.
+Trains the packaged compact net further on L1, then against a U-Net critic, by `RECIPE` below (or `--arch rrdbnet
+--low_size 32 --bs 16` where a GPU is at hand), and writes `benchmarks/gan/`: recipe, history, a table and a plot. With
+--judge nothing is trained, a finished run is judged again.
 
-Judged are centre crops of paintings/test, 384 px HR, LR by our bicubic: SSIM and PSNR (`wang_rgb`), the learned distance ST-LPIPS, and how much of the
-original's energy between a quarter and a half of a cycle a pixel (the finest octave) is there. Between the best nets of the
-two stages the weights are interpolated; the GAN stage's last average is told beside them.
+Judged are centre crops of paintings/test, 384 px HR, LR by our bicubic: SSIM and PSNR (`wang_rgb`), the learned
+distance ST-LPIPS, and how much of the original's energy between a quarter and a half of a cycle a pixel (the finest
+octave) is there. Between the best nets of the two stages the weights are interpolated; the GAN stage's last average is
+told beside them.
 """
 import argparse
 import json
@@ -91,7 +93,8 @@ def draw(table, path):
     axes = figure.subplots()
     way = table[table.share.notna()]
     axes.plot(way.distance, way.ssim, marker="o")
-    for row in way.itertuples(): axes.annotate(f"{row.share:.2f}", (row.distance, row.ssim), textcoords="offset points", xytext=(5, 5), fontsize=8)
+    for row in way.itertuples():
+        axes.annotate(f"{row.share:.2f}", (row.distance, row.ssim), textcoords="offset points", xytext=(5, 5), fontsize=8)
     for row in table[table.share.isna()].itertuples():
         axes.plot(row.distance, row.ssim, "k^")
         axes.annotate(row.method, (row.distance, row.ssim), textcoords="offset points", xytext=(6, -3), fontsize=8)
@@ -100,7 +103,8 @@ def draw(table, path):
     figure.savefig(path)
 
 
-def main():
+def asked():
+    "What the command line says."
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/gan"), help="folder for store and run")
@@ -109,38 +113,64 @@ def main():
     parser.add_argument("--n_iters", type=int, help="steps of the GAN stage")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--judge", action="store_true", help="train nothing")
-    options = parser.parse_args()
-    recipe, run, paintings = RECIPE, options.work/"run", options.data/"paintings"
+    return parser.parse_args()
+
+
+def recipe_of(options):
     changes = {name: value for name in ("arch", "low_size", "bs", "precision") if (value := getattr(options, name)) is not None}
     if "arch" in changes: changes["start"] = ""
-    recipe = replace(recipe, **changes)
-    if options.n_iters: recipe = replace(recipe, stages=(recipe.stages[0], replace(recipe.stages[1], n_iters=options.n_iters)))
+    recipe = replace(RECIPE, **changes)
+    if not options.n_iters: return recipe
+    return replace(recipe, stages=(recipe.stages[0], replace(recipe.stages[1], n_iters=options.n_iters)))
+
+
+def summary_of(table, pairs, history):
+    "The numbers of result.json."
+    accuracy = history[(history.stage == "gan") & (history.step > 0)].critic_accuracy
+    way = table[table.share.notna()]
+    return dict(
+        pictures=len(pairs),
+        critic_accuracy=[float(accuracy.min()), float(accuracy.median()), float(accuracy.max())],
+        ssim_falls_by=float(way.ssim.iloc[0] - way.ssim.iloc[-1]),
+        distance_falls_by=float(way.distance.iloc[0] - way.distance.iloc[-1]),
+        falls_all_the_way={name: monotone(list(way[name])) for name in ("psnr", "ssim", "distance")},
+        rows=table.astype(object).where(table.notna(), None).to_dict("records"),
+    )
+
+
+def show_crops(methods, low, high):
+    "Bicubic, pixel stage, GAN stage and HR side by side."
+    top = (high.shape[0] - 240)//2
+    window = (slice(top, top + 240), slice(72, 312))
+    pictures = enlarge(low), methods["share 0.0"](low), methods["share 1.0"](low), high
+    write_picture(ROOT/"crops.jpg", np.concatenate([picture[window] for picture in pictures], 1))
+
+
+def main():
+    options = asked()
+    recipe, run, paintings = recipe_of(options), options.work/"run", options.data/"paintings"
     if not options.judge:
         store = options.work/"store"
-        if not (store/"manifest.json").exists(): prepare(store, high=[paintings/"train", options.data/"photos"], halve=paintings/"index.csv")
+        if not (store/"manifest.json").exists():
+            prepare(store, high=[paintings/"train", options.data/"photos"], halve=paintings/"index.csv")
         train(recipe, Store(store), run, resume=options.resume, device=options.device)
     pairs = list(crops(paintings/"test"))
     pixels, gan, last = stages(run)
-    methods = {"bicubic": enlarge, "start": Upscaler(recipe.start or "default", options.device), "last epoch": Upscaler(last, options.device)}
+    start = Upscaler(recipe.start or "default", options.device)
+    methods = {"bicubic": enlarge, "start": start, "last epoch": Upscaler(last, options.device)}
     methods |= {f"share {share}": Upscaler(interpolated(pixels, gan, share), options.device) for share in SHARES}
     table = pd.DataFrame(judge(methods, pairs))
     table["share"] = [None, None, None, *SHARES]
     history = pd.read_csv(run/"history.csv")
-    accuracy = history[(history.stage == "gan") & (history.step > 0)].critic_accuracy
-    way = table[table.share.notna()]
-    result = dict(pictures=len(pairs), critic_accuracy=[float(accuracy.min()), float(accuracy.median()), float(accuracy.max())],
-                  ssim_falls_by=float(way.ssim.iloc[0] - way.ssim.iloc[-1]), distance_falls_by=float(way.distance.iloc[0] - way.distance.iloc[-1]),
-                  falls_all_the_way={name: monotone(list(way[name])) for name in ("psnr", "ssim", "distance")}, rows=table.astype(object).where(table.notna(), None).to_dict("records"))
+    result = summary_of(table, pairs, history)
     ROOT.mkdir(exist_ok=True)
     write_json(ROOT/"result.json", result)
     shutil.copy(run/"recipe.json", ROOT/"recipe.json")
     history.round(6).to_csv(ROOT/"history.csv", index=False)
     draw(table, ROOT/"tradeoff.png")
-    low, high = pairs[0]
-    top = (high.shape[0] - 240)//2
-    window = (slice(top, top + 240), slice(72, 312))
-    write_picture(ROOT/"crops.jpg", np.concatenate([picture[window] for picture in (enlarge(low), methods["share 0.0"](low), methods["share 1.0"](low), high)], 1))
-    print(table.round(4).to_string(index=False), json.dumps({name: value for name, value in result.items() if name != "rows"}, indent=1), sep="\n")
+    show_crops(methods, *pairs[0])
+    told = {name: value for name, value in result.items() if name != "rows"}
+    print(table.round(4).to_string(index=False), json.dumps(told, indent=1), sep="\n")
 
 
 if __name__ == "__main__": main()

@@ -87,5 +87,6 @@ if __name__ == "__main__":
         parser.add_argument("--repeats", type=int, default=5)
         args = parser.parse_args()
         table = compare(args.side, args.repeats)
-        formats = {name: "{:.3f}".format for name in table} | dict(difference="{:.0e}".format, MB="{:.0f}".format, skimage_MB="{:.0f}".format)
+        formats = {name: "{:.3f}".format for name in table}
+        formats |= dict(difference="{:.0e}".format, MB="{:.0f}".format, skimage_MB="{:.0f}".format)
         print(table.to_string(formatters=formats))

@@ -5,10 +5,11 @@
     python benchmarks/quality.py --sheet sheets           contact sheets of real 600 px pictures, to be looked at
     python benchmarks/quality.py --card mine.safetensors  measures a model of ours, and writes its numbers into the file's card
 
-A model is a packaged or public name, a run, a weight file, `auto`, or one of bicubic, lanczos, back_projected; `NAME+x8` is the mean of eight views.
-A set is a folder: with LR and HR in it as it is; otherwise pictures, as centre crops of at most 1600x1200, LR by our bicubic.
-`--jpeg` saves that LR as JPEG 4:2:0; `--degraded` makes another LR from HR by a resampler, or by a degradation such as `scan`, drawn per picture.
-All results are 8 bit; with --work they are PNG files there, read back. Intervals are of the bootstrap over pictures; a gain is over the first model, in pairs.
+A model is a packaged or public name, a run, a weight file, `auto`, or one of bicubic, lanczos, back_projected;
+`NAME+x8` is the mean of eight views. A set is a folder: with LR and HR in it as it is; otherwise pictures, as centre
+crops of at most 1600x1200, LR by our bicubic. `--jpeg` saves that LR as JPEG 4:2:0; `--degraded` makes another LR from
+HR by a resampler, or by a degradation such as `scan`, drawn per picture. All results are 8 bit; with --work they are
+PNG files there, read back. Intervals are of the bootstrap over pictures; a gain is over the first model, in pairs.
 """
 import io
 import os
@@ -114,7 +115,8 @@ def method_of(name, fast=False, device=None):
     from paintsr_nb.upscaling.auto import make_upscaler
     from paintsr_nb.upscaling.refine import refined
     model, views, _ = name.partition("+x8")
-    files = [packaged_models()[part] for part in ("default", "scan") if part in packaged_models()] if model == "auto" else [find_model(model)]
+    packaged = packaged_models()
+    files = [packaged[part] for part in ("default", "scan") if part in packaged] if model == "auto" else [find_model(model)]
     upscaler = make_upscaler(refined(model, tta=bool(views)), device=device, precise=not fast)
     return Method(Path(name).name, upscaler, sum(file.stat().st_size for file in files)/1e6)
 
@@ -130,7 +132,8 @@ def as_png(pixels):
 
 def judged(sr, high, perceptual=False):
     "All numbers of one result."
-    numbers = {f"{protocol}_{metric.__name__}": metric(sr, high, protocol) for protocol in ("paper_y", "wang_rgb") for metric in (psnr, ssim)}
+    numbers = {f"{protocol}_{metric.__name__}": metric(sr, high, protocol)
+               for protocol in ("paper_y", "wang_rgb") for metric in (psnr, ssim)}
     if not perceptual: return numbers
     from paintsr_nb.losses.perceptual import perceptual_distance
     try: from ssimulacra2 import compute_ssimulacra2
@@ -184,7 +187,8 @@ def as_markdown(rows):
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [row for row in rows if row["set"] == name]
         metrics = [metric for metric in METRICS if metric in own[0]]
-        names = ["LR", "model", *(METRICS[metric][0] for metric in metrics), "gain in SSIM (`wang_rgb`)", "gain in PSNR (`paper_y`)", "s/MP", "MB"]
+        names = ["LR", "model", *(METRICS[metric][0] for metric in metrics)]
+        names += ["gain in SSIM (`wang_rgb`)", "gain in PSNR (`paper_y`)", "s/MP", "MB"]
         lines = [f"### {name}, {own[0]['pictures']} pictures", "", "| " + " | ".join(names) + " |", "|" + "---|"*len(names)]
         for row in own:
             cells = [row["condition"], row["method"], *(f"{row[metric]:.{METRICS[metric][1]}f}" for metric in metrics)]
@@ -228,8 +232,10 @@ def write_readme(text):
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
-README_NOTE = """Each cell: PSNR in dB (brightness, `paper_y`) / SSIM by the protocol named, mean of the pictures; JPEG is LR saved as JPEG 4:2:0 of that quality. \
-Printed by `python benchmarks/quality.py --models bicubic,default,scan,score --fast --readme`. How they were trained: [benchmarks/default](benchmarks/default/README.md), \
+README_NOTE = """Each cell: PSNR in dB (brightness, `paper_y`) / SSIM by the protocol named, mean of the pictures; \
+JPEG is LR saved as JPEG 4:2:0 of that quality. \
+Printed by `python benchmarks/quality.py --models bicubic,default,scan,score --fast --readme`. \
+How they were trained: [benchmarks/default](benchmarks/default/README.md), \
 [benchmarks/scan](benchmarks/scan/README.md), [benchmarks/score](benchmarks/score/README.md). \
 What a critic adds and what it costs, measured on the same paintings: [benchmarks/gan](benchmarks/gan/README.md)."""
 
@@ -238,14 +244,16 @@ def plot(rows, path):
     "SSIM against time, and against each learned distance, of the last set; a colour per method, a marker per condition."
     from matplotlib.figure import Figure
     rows = [row for row in rows if row["set"] == rows[-1]["set"]]
-    axes_of = dict(seconds_per_megapixel="seconds per megapixel", st_lpips="ST-LPIPS (less is nearer)", ssimulacra2="SSIMULACRA2 (more is nearer)")
+    axes_of = dict(seconds_per_megapixel="seconds per megapixel",
+                   st_lpips="ST-LPIPS (less is nearer)", ssimulacra2="SSIMULACRA2 (more is nearer)")
     axes_of = {column: label for column, label in axes_of.items() if column in rows[0]}
     methods, conditions = (list(dict.fromkeys(row[key] for row in rows)) for key in ("method", "condition"))
     figure = Figure(figsize=(5*len(axes_of), 4.4), layout="constrained")
     for axes, (column, label) in zip(np.ravel(figure.subplots(1, len(axes_of), sharey=True)), axes_of.items()):
         for row in rows:
             number = conditions.index(row["condition"])
-            axes.plot(row[column], row["wang_rgb_ssim"], "osD^vPX*<>"[number % 10], color=f"C{methods.index(row['method']) % 10}", alpha=0.8,
+            colour = f"C{methods.index(row['method']) % 10}"
+            axes.plot(row[column], row["wang_rgb_ssim"], "osD^vPX*<>"[number % 10], color=colour, alpha=0.8,
                       label=f"{row['method']}, {row['condition']}")
         axes.set(xlabel=label, ylabel="SSIM (wang_rgb)", title=rows[0]["set"])
         if column == "seconds_per_megapixel": axes.set_xscale("log")
@@ -309,7 +317,8 @@ def main(
     names = listed(models)
     if card and card not in names: names.append(card)
     methods = [method_of(name, fast, device) for name in names]
-    if len({method.name for method in methods}) < len(methods): raise ValueError(f"--models {models}: two have the same name, rename one file")
+    if len({method.name for method in methods}) < len(methods):
+        raise ValueError(f"--models {models}: two have the same name, rename one file")
     if sheet:
         for folder in map(Path, listed(sets) or [data/"lr600"]): write_sheets(folder, sheet, methods, limit)
         return

@@ -3,15 +3,17 @@
     python benchmarks/train.py [--arch rrdbnet --num_blocks 3] [--critic vgg] [--bs 4] [--low_size 24] [--rounds 6]
                                 [--steps 3] [--threads N] [--device cpu] [--json FILE]
 
-The plain loop does what the reference code of ESRGAN does (BasicSR's `ESRGANModel`): float32, contiguous, Adam as PyTorch has it, the critic asked anew
-for its own step, two backward passes through it, an average of the weights after each step, numbers for the log. Ours runs twice: at equal settings
-(float32, contiguous, all callbacks of a run), and in the precision and layout that `fastest_mode` finds. All have the same weights, the same pictures
-(each cuts its own crops), the same perceptual net. They take turns, `steps` at a time; told is the median of the ratios of the rounds.
+The plain loop does what the reference code of ESRGAN does (BasicSR's `ESRGANModel`): float32, contiguous, Adam as
+PyTorch has it, the critic asked anew for its own step, two backward passes through it, an average of the weights after
+each step, numbers for the log. Ours runs twice: at equal settings (float32, contiguous, all callbacks of a run), and in
+the precision and layout that `fastest_mode` finds. All have the same weights, the same pictures (each cuts its own
+crops), the same perceptual net. They take turns, `steps` at a time; told is the median of the ratios of the rounds.
 
-First the generators of both loops are compared after one step and after two, by the difference of the ways that they have gone, as a share of the way.
-The first step must agree. From then on the critics differ, for ours follows ESRGAN's eq. 1, where the gradient flows through the mean of the logits too,
-while the reference code takes the mean for a constant. Spectral norm leaves a small difference in the first step already: asking for an opinion does not
-move its vectors here, in the plain loop it does.
+First the generators of both loops are compared after one step and after two, by the difference of the ways that they
+have gone, as a share of the way. The first step must agree. From then on the critics differ, for ours follows ESRGAN's
+eq. 1, where the gradient flows through the mean of the logits too, while the reference code takes the mean for a
+constant. Spectral norm leaves a small difference in the first step already: asking for an opinion does not move its
+vectors here, in the plain loop it does.
 
 Last, memory: the same nets with a narrower critic on smaller crops, so that 300 steps are soon made, in a fresh process.
 """

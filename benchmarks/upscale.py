@@ -6,10 +6,11 @@
 - **spandrel**: its model as it loads the file, float32, the whole picture at once.
 - **tiled**: the same model over tiles of 192 px with 10 px around them, as the best-known tool is told to save memory.
 
-`rrdbnet` is the net of 23 blocks with random weights, which take the time of trained ones; any checkpoint that spandrel knows may stand in its place.
-Rounds go through all ways, so that whatever else the machine does hits them alike; the smaller time of a way counts, as wall and as CPU seconds.
-What a processor can do is measured too: one convolution of 256 channels in bfloat16 (on a GPU a product of matrices). Memory is that of a process that
-runs one way once, without what it holds after its imports. All that is read in a quiet hour, on a machine where nothing else runs.
+`rrdbnet` is the net of 23 blocks with random weights, which take the time of trained ones; any checkpoint that spandrel
+knows may stand in its place. Rounds go through all ways, so that whatever else the machine does hits them alike; the
+smaller time of a way counts, as wall and as CPU seconds. What a processor can do is measured too: one convolution of
+256 channels in bfloat16 (on a GPU a product of matrices). Memory is that of a process that runs one way once, without
+what it holds after its imports. All that is read in a quiet hour, on a machine where nothing else runs.
 """
 import gc
 import re

@@ -2,10 +2,11 @@
 
     python benchmarks/viewer.py [--side 2400 6000] [--quality N] [--chromium PATH]
 
-For each side a triple of LR, bicubic and HR is made from the sample paintings, repeated where they are too small. Told are the seconds that Python takes to
-make and to display the widget, the size of the page, and in headless Chromium at a stage of 1280x800: seconds from navigation to the first picture, from there to
-the first scores and to the final ones, frames per second of a pan at 100 %, seconds from the end of that pan to its scores, and the page's memory (JavaScript heap and
-array buffers) after all of it.
+For each side a triple of LR, bicubic and HR is made from the sample paintings, repeated where they are too small. Told
+are the seconds that Python takes to make and to display the widget, the size of the page, and in headless Chromium at a
+stage of 1280x800: seconds from navigation to the first picture, from there to the first scores and to the final ones,
+frames per second of a pan at 100 %, seconds from the end of that pan to its scores, and the page's memory (JavaScript
+heap and array buffers) after all of it.
 """
 import argparse, shutil, tempfile, time
 from pathlib import Path
