@@ -280,3 +280,14 @@ def test_changing_a_recipe():
     assert [stage.n_iters for stage in make_recipe("score", n_iters=300).stages] == [200, 100]
     with pytest.raises(ValueError, match="too short"): make_recipe("score", n_iters=1)
     with pytest.raises(ValueError, match="must be 1 or more"): make_recipe("l1", bs=0)
+
+
+@pytest.mark.parametrize("changes, message", [
+    (dict(start="default", grow=dict(num_blocks=4)), "num_blocks=4 is less than the 6"),
+    (dict(start="default", grow=dict(num_blocks="18")), "num_blocks='18', expected a whole number"),
+    (dict(start="default", grow=dict(blocks=18)), "blocks cannot grow"),
+    (dict(start="no-such-model"), "no-such-model"),
+])
+def test_a_start_that_cannot_be_leaves_no_run_behind(tiny_store, tmp_path, changes, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message): train(replace(TWO_STAGES, **changes), tiny_store, tmp_path/"run", predict=False)
+    assert not (tmp_path/"run").exists()   # a second try with the right words begins afresh

@@ -55,6 +55,7 @@ def grow_generator(
 def _check_larger(old, sizes):
     for name, value in sizes.items():
         if name not in ("num_filters", "num_blocks"): raise ValueError(f"{name} cannot grow: num_filters and num_blocks can")
+        if type(value) is not int: raise ValueError(f"{name}={value!r}, expected a whole number of {old[name]} or more")
         if value < old[name]: raise ValueError(f"{name}={value} is less than the {old[name]} that the net has: it can grow, not shrink")
 
 def _moved(key, places):

@@ -303,12 +303,13 @@ def train(
     writes = parallel is None or parallel.is_main_process
     recipe, store = _of_run(recipe, store, Path(run))
     setup = Setup(store, num_workers, device, parallel=parallel, degradation=_degradation(recipe, store, Path(run)))
+    seed_everything(recipe.seed)
+    net = _first_net(recipe)   # before the folder: a start that cannot be leaves no run behind
     state = _open_run(recipe, Path(run), resume, parallel)
     folder, say = RunFolder(run, writes=writes), partial(print, flush=True) if writes else _silent
     folder.write("run.json", partial(write_json, value=dict(store=str(store.path.resolve()))))
     if setup.degradation: folder.write("degradation.json", partial(write_json, value=asdict(setup.degradation)))
-    seed_everything(recipe.seed)
-    net, first = _first_net(recipe), state["stage"] if state else 0
+    first = state["stage"] if state else 0
     if parallel: _check_nets(recipe, net, parallel.device)
     setup = replace(setup, mode=_mode(recipe, net, setup, state, predict, say))
     rows = []   # a checkpoint brings its own
