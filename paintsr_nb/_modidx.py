@@ -1071,6 +1071,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'paintsr_nb.strips.RowReader._hold': ('strips.html#rowreader._hold', 'paintsr_nb/strips.py'),
                                    'paintsr_nb.strips.RowReader._look_through': ( 'strips.html#rowreader._look_through',
                                                                                   'paintsr_nb/strips.py'),
+                                   'paintsr_nb.strips._directory': ('strips.html#_directory', 'paintsr_nb/strips.py'),
                                    'paintsr_nb.strips._rows_of': ('strips.html#_rows_of', 'paintsr_nb/strips.py'),
                                    'paintsr_nb.strips._write_png': ('strips.html#_write_png', 'paintsr_nb/strips.py'),
                                    'paintsr_nb.strips._write_tiff': ('strips.html#_write_tiff', 'paintsr_nb/strips.py'),

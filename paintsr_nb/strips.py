@@ -6,7 +6,7 @@
 __all__ = ['LARGE_FORMATS', 'RowReader', 'read_rows', 'decoded_size', 'LevelsFile', 'write_levels', 'stored_levels']
 
 # %% ../nbs/02_strips.ipynb #02a10004
-import math, os, shutil
+import math, os, shutil, struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,10 +110,29 @@ def decoded_size(
         return image.height, image.width, max(3, image.bands)*(1 if image.format == "uchar" else 2)
 
 # %% ../nbs/02_strips.ipynb #02a1000d
+_START = 16 # Bytes before the levels
+_TYPES = dict(H=3, I=4, Q=16) # Those of TIFF, by those of `struct`
+
+def _directory(shape, size):
+    "The directory that makes levels a TIFF in strips: tags, each with a code, a type and numbers."
+    (height, width, channels), tops = shape, range(0, shape[0], _STEP)
+    row = width*channels*size
+    tags = [(256, "I", [width]), (257, "I", [height]), (258, "H", [8*size]*channels), (259, "H", [1]),
+            (262, "H", [1 if channels < 3 else 2]), (273, "Q", [_START + top*row for top in tops]), (277, "H", [channels]),
+            (278, "I", [_STEP]), (279, "Q", [row*min(_STEP, height - top) for top in tops]), (338, "H", [2]*(channels % 2 == 0))]
+    entries, block, tags = b"", b"", [tag for tag in tags if tag[2]]
+    behind = _START + height*row + 8 + 20*len(tags) + 8
+    for code, form, numbers in tags:
+        values = struct.pack(f"<{len(numbers)}{form}", *numbers)
+        where = values.ljust(8, b"\0") if len(values) <= 8 else struct.pack("<Q", behind + len(block))
+        block += values if len(values) > 8 else b""
+        entries += struct.pack("<HHQ", code, _TYPES[form], len(numbers)) + where
+    return struct.pack("<Q", len(tags)) + entries + bytes(8) + block
+
 class LevelsFile:
-    "A picture on the disk, as bare levels; rows and columns of it are written as into an array."
+    "A picture on the disk that takes rows and columns as an array does: a plain TIFF."
     def __init__(self,
-        path:str|Path, # File for the levels; made where it is missing
+        path:str|Path, # File for the levels, .tif; made where it is missing
         shape:tuple, # (height, width, channels)
         dtype, # np.uint8 or np.uint16
     ):
@@ -122,13 +141,17 @@ class LevelsFile:
         self.dtype = np.dtype(dtype)
         self._row = shape[1]*shape[2]*self.dtype.itemsize
         self._file = open(path, "rb+" if self.path.exists() else "wb+", buffering=0)
-        self._file.truncate(shape[0]*self._row)
+        end = _START + shape[0]*self._row
+        self._file.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, end))
+        self._file.seek(end)
+        self._file.write(_directory(shape, self.dtype.itemsize))
+        self._file.truncate()
 
     def __setitem__(self, place, levels):
         rows, columns = place
         pixel = self.shape[2]*self.dtype.itemsize
         for row, values in zip(range(rows.start, rows.stop), np.ascontiguousarray(levels, self.dtype)):
-            self._file.seek(row*self._row + columns.start*pixel)
+            self._file.seek(_START + row*self._row + columns.start*pixel)
             self._file.write(values.data)
 
     def sync(self):
@@ -150,16 +173,14 @@ def write_levels(
     pyramid:bool=False, # Smaller copies inside a TIFF?
     quality:int=95, # 1 to 100, of the JPEG files of DeepZoom; 100, 16 bits or opacity make them PNG files
 ):
-    "Pack bare levels into a picture file, whole or not at all."
+    "Pack such levels into a picture file, whole or not at all."
     path, (height, width, channels) = Path(path), levels.shape
     if (kind := LARGE_FORMATS.get(path.suffix.lower())) is None:
         raise PictureError(f"{path}: a picture of this size is written as {', '.join(LARGE_FORMATS)}: choose one of them")
     if _encoding_in.setdefault("process", os.getpid()) != os.getpid(): # the threads of libvips stayed in the other process
         raise RuntimeError("libvips cannot write in a process that was forked from one where it wrote: start processes by 'spawn'")
-    space = ("b-w", "grey16") if channels < 3 else ("srgb", "rgb16")
-    image = pyvips.Image.rawload(str(levels.path), width, height, channels, format=("uchar", "ushort")[levels.dtype.itemsize - 1],
-                                 interpretation=space[levels.dtype.itemsize - 1])
     try:
+        image = pyvips.Image.tiffload(str(levels.path), access="sequential")
         if kind == "DeepZoom": return _write_tree(path, image, rest, quality)
         rest, _ = fitting(rest, kind)
         with atomic_path(path) as temporary:

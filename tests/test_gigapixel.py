@@ -169,6 +169,25 @@ def test_row_22_tiles_that_are_done_are_not_done_again():
     assert up.net.given[:3] == [(35, 35)]*3 and len(up.net.given) == 3 + 4 + 4 and max(max(size) for size in up.net.given[3:]) == 22
 
 
+PACKING = """
+import re, sys
+from pathlib import Path
+from paintsr_nb.notes import PictureRest
+from paintsr_nb.strips import LevelsFile, write_levels
+def peak(): return 1024*int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+folder, before = Path(sys.argv[1]), peak()
+with LevelsFile(folder/"levels.tif", (14000, 14000, 3), "uint8") as levels: write_levels(folder/"a.tif", levels, PictureRest(), True)
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_packing_does_not_hold_the_picture(tmp_path):
+    "Levels of 588 MB (of zeros: they take no room on the disk) become a TIFF with its pyramid in much less."
+    done = subprocess.run([sys.executable, "-c", PACKING, tmp_path], stdout=subprocess.PIPE, text=True, check=True)
+    assert int(done.stdout) < 350_000_000
+
+
 SCRIPT = """
 import os, re, sys, time
 import torch

@@ -137,7 +137,7 @@ def _upscale_large(path, output, upscaler, quality, srgb, on_tile):
         raise PictureError(f"{path} is larger than memory, and {' and '.join(asked)} needs it whole: "
                            "leave that out, or allow more memory")
     height, width, pixel = decoded_size(path)
-    check_room(output.parent, height*width*pixel*upscaler.scale**2)   # bare levels, before they are packed
+    check_room(output.parent, height*width*pixel*upscaler.scale**2)   # the levels, before they are packed
     width, height = upscale_large(path, output, upscaler, quality=quality, on_tile=on_tile)["size"]
     return dict(width=width, height=height, drift=None, chosen="")
 

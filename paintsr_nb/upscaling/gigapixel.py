@@ -118,13 +118,13 @@ def upscale_large(
     picture = RowReader(path)
     height, width, scale, rest = picture.height, picture.width, upscaler.scale, picture.rest.enlarged(upscaler.scale)
     mode = upscaler.mode if picture.dtype == np.uint8 else PRECISE
-    about = dict(input=_hash_of(path), net=upscaler.fingerprint, mode=str(mode), tile=None, suffix=output.suffix.lower())
+    about = dict(input=_hash_of(path), net=upscaler.fingerprint, mode=str(mode), tile=None, suffix=output.suffix.lower(), levels="levels.tif")
     folder = work_folder(output)
     notes = _Notes(folder, about)
     tiles = _plan(upscaler, picture, notes)
     resumed, total = notes.done, len(tiles)
     shape = scale*height, scale*width, (1 if rest.grey else 3) + picture.transparent
-    with LevelsFile(folder/"levels", shape, picture.dtype) as levels:
+    with LevelsFile(folder/about["levels"], shape, picture.dtype) as levels:
         for _, row in groupby(tiles[resumed:], key=lambda tile: tile.core[0].start):
             row = list(row)
             window, alpha = _around(picture, row[0], upscaler.context)
