@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image
-from scipy import fft, ndimage, optimize, sparse
+import scipy
 
 from ..picture import round_half_up
 from ..resize import resize_matrix
@@ -35,12 +35,12 @@ def resampler_matrix(
     n_in:int, # Source pixels along the axis
     n_out:int, # Target pixels along the axis
     name:str, # A key of `RESAMPLERS`
-)->sparse.csr_array: # (n_out, n_in) float32; do not change it
+)->scipy.sparse.csr_array: # (n_out, n_in) float32; do not change it
     "The matrix by which a resampler resizes one axis."
     if name not in RESAMPLERS: raise ValueError(f"no resampler {name!r}: choose one of {', '.join(RESAMPLERS)}")
     if name == "opencv_nearest":
         places = np.minimum(np.arange(n_out)*n_in//n_out, n_in - 1)
-        return sparse.csr_array((np.ones(n_out, np.float32), places, np.arange(n_out + 1)), shape=(n_out, n_in))
+        return scipy.sparse.csr_array((np.ones(n_out, np.float32), places, np.arange(n_out + 1)), shape=(n_out, n_in))
     kernel, widens = RESAMPLERS[name]
     return resize_matrix(n_in, n_out, kernel, widens).astype(np.float32)
 
@@ -81,7 +81,7 @@ def _coefficients(luma):
     "Cosine coefficients of the 8x8 blocks of a plane: (rows, columns, 8, 8)."
     rows, columns = (side//8 for side in luma.shape)
     blocks = luma[:rows*8, :columns*8].reshape(rows, 8, columns, 8).swapaxes(1, 2)
-    return fft.dctn(blocks - 128, axes=(2, 3), norm="ortho")
+    return scipy.fft.dctn(blocks - 128, axes=(2, 3), norm="ortho")
 
 def jpeg_of_pixels(
     pixels:np.ndarray, # (H,W,3) uint8, not cut or resized since it was decoded
@@ -227,7 +227,8 @@ def _gaussian_matrix(n, sigma):
     weights = np.exp(-np.arange(-reach, reach + 1)**2/(2*sigma**2))
     places = (np.arange(n)[:, None] + np.arange(-reach, reach + 1)).clip(0, n - 1)
     values = np.broadcast_to(weights/weights.sum(), places.shape)
-    return sparse.coo_array((values.ravel(), (np.arange(n).repeat(2*reach + 1), places.ravel())), shape=(n, n)).tocsr().astype(np.float32)
+    places = np.arange(n).repeat(2*reach + 1), places.ravel()
+    return scipy.sparse.coo_array((values.ravel(), places), shape=(n, n)).tocsr().astype(np.float32)
 
 # %% ../../nbs/data/07_technique.ipynb #6959dac9
 _WIDTHS = (0.5, 0.8, 1.2, 1.8, 2.7, 4.0)   # Gaussians to begin with, HR pixels
@@ -242,7 +243,8 @@ def _best_blur(case, resampler):
     errors = [case.error(resampler, sigma) for sigma in _WIDTHS]
     at = int(np.argmin(errors))
     ends = _WIDTHS[max(at - 1, 0)], _WIDTHS[min(at + 1, len(_WIDTHS) - 1)]
-    found = optimize.minimize_scalar(lambda sigma: case.error(resampler, sigma), bounds=ends, method="bounded", options=dict(xatol=0.02))
+    found = scipy.optimize.minimize_scalar(lambda sigma: case.error(resampler, sigma), bounds=ends, method="bounded",
+                                           options=dict(xatol=0.02))
     return (found.fun, found.x) if found.fun < errors[at] else (errors[at], _WIDTHS[at])
 
 def _free_kernel(case):
@@ -306,7 +308,7 @@ def _noise_before_jpeg(case, made, error):
     normal = np.random.default_rng(0).standard_normal(made.shape, dtype=np.float32)
     def simulated(sigma): return np.square(case.beyond(made, np.round((made + sigma*normal)/case.steps)*case.steps)).mean()
     if error < simulated(1.0): return 0.0
-    sigma = optimize.brentq(lambda sigma: simulated(sigma) - error, 0.5, 60, xtol=0.05) if error < simulated(60) else 60.0
+    sigma = scipy.optimize.brentq(lambda sigma: simulated(sigma) - error, 0.5, 60, xtol=0.05) if error < simulated(60) else 60.0
     return float(sigma/np.sqrt(np.square(_LUMA).sum()))   # brightness has less of it than each colour
 
 def _colour_error(case, made, full):
