@@ -118,7 +118,8 @@ def upscale_large(
     picture = RowReader(path)
     height, width, scale, rest = picture.height, picture.width, upscaler.scale, picture.rest.enlarged(upscaler.scale)
     mode = upscaler.mode if picture.dtype == np.uint8 else PRECISE
-    about = dict(input=_hash_of(path), net=upscaler.fingerprint, mode=str(mode), tile=None, suffix=output.suffix.lower(), levels="levels.tif")
+    about = dict(input=_hash_of(path), net=upscaler.fingerprint, mode=str(mode), tile=None, suffix=output.suffix.lower(),
+                 levels="levels.tif")
     folder = work_folder(output)
     notes = _Notes(folder, about)
     tiles = _plan(upscaler, picture, notes)
