@@ -106,14 +106,25 @@ def without_copies(pictures, alike):
 def _print_of(path): return fingerprint(read_rgb8(path))
 
 
+def prints_of(data, out, paths, num_workers):
+    "The fingerprint by path; those of an earlier call are kept."
+    file = out/"fingerprints.json"
+    prints = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    missing = [path for path in paths if path not in prints]
+    for start in range(0, len(missing), 50):
+        part = missing[start:start + 50]
+        prints |= zip(part, run_parallel(_print_of, [data/path for path in part], num_workers, "fingerprints"))
+        write_json(file, prints)
+    return {path: prints[path] for path in paths}
+
+
 def make_split(data, out, limit, num_workers):
     "The split, from the file of an earlier call where there is one."
     file = out/"split.csv"
     if not file.exists():
         pictures = split_of(pictures_of(data), limit)
-        paths = [data/path for path in pictures.path]
-        prints = dict(zip(pictures.path, run_parallel(_print_of, paths, num_workers, "fingerprints")))
-        write_table(file, without_copies(pictures, find_alike(prints)))
+        alike = find_alike(prints_of(data, out, list(pictures.path), num_workers))
+        write_table(file, without_copies(pictures, alike))
     return pd.read_csv(file, dtype=dict(painter=str, owner=str, why=str), keep_default_na=False)
 
 
