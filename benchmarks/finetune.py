@@ -130,7 +130,7 @@ def make_split(data, out, limit, num_workers):
 
 def split_table(pictures):
     "How many pictures are for what."
-    lines = ["| pictures of | learnt from | held out | left out |", "|---|---|---|---|"]
+    lines = ["| pictures of | for training and validation | held out | left out |", "|---|---|---|---|"]
     for name in PAINTERS.values():
         own = pictures.use[pictures.painter == name]
         counts = [str((own == use).sum()) for use in ("tune", "held", "none")]
