@@ -64,10 +64,10 @@ def pairs_of(folder, limit=None):
             yield Pair(path.stem, shrink(high), high)
 
 
-def centre_crop(high):
+def centre_crop(high, longest=1600):
     "At most 1600x1200 from the middle, 1200x1600 where upright; sides are multiples of 4."
     height, width = high.shape[:2]
-    limits = (1200, 1600) if width >= height else (1600, 1200)
+    limits = (longest*3//4, longest) if width >= height else (longest, longest*3//4)
     rows, columns = (min(side, limit)//4*4 for side, limit in zip((height, width), limits))
     top, left = (height - rows)//2, (width - columns)//2
     return np.ascontiguousarray(high[top:top + rows, left:left + columns])
