@@ -6,7 +6,7 @@ from scipy.signal import fftconvolve
 from skimage.metrics import structural_similarity
 
 from paintsr_nb.losses import fidelity
-from paintsr_nb.losses.fidelity import SRLoss, charbonnier, l1, ms_ssim_loss, mse, ssim_loss
+from paintsr_nb.losses.fidelity import SRLoss, charbonnier, direction_loss, directions, l1, ms_ssim_loss, mse, ssim_loss
 from paintsr_nb.losses.perceptual import PerceptualLoss
 
 
@@ -98,7 +98,48 @@ def test_ms_ssim_needs_176_pixels(size):
     with pytest.raises(ValueError, match=f"{size[0]}x{size[1]}.*176 px.*low_size=44"): ms_ssim_loss(torch.rand(1, 3, *size), torch.rand(1, 3, *size))
 
 
-@pytest.mark.parametrize("loss", [ssim_loss, ms_ssim_loss])
+@pytest.mark.parametrize("angle", [0, 30, 45, 60, 90, 120, 135])
+def test_a_wave_shows_at_its_angle_and_octave(angle):
+    "Noise is alike in all directions; a wave of 0.2 and one of 0.4 cycles per pixel stand out where they point."
+    torch.manual_seed(0)
+    noise = 0.5 + 0.05*torch.randn(1, 1, 512, 512).expand(-1, 3, -1, -1)
+    assert directions(noise).min() > 0.9 and directions(noise).max() < 1.1
+    across, down = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    for octave, cycles in enumerate((0.2, 0.4)):
+        wave = torch.sin(2*torch.pi*cycles*(torch.arange(512)*across + torch.arange(512)[:, None]*down)).float()
+        spread = directions(noise + 0.05*wave)[0]
+        assert spread[octave].argmax() == angle//15 and spread[octave].max() > 3 and spread[1 - octave].max() < 1.2
+
+
+def test_direction_gradient():
+    sr, high = two_pairs(128, 128)
+    sr.requires_grad_()
+    direction_loss(sr, high).backward()
+    step = sr.grad/sr.grad.norm()
+    with torch.no_grad(): numerical = (direction_loss(sr + 2e-3*step, high) - direction_loss(sr - 2e-3*step, high))/4e-3
+    assert sr.grad.norm().item() == pytest.approx(numerical.item(), rel=0.05)
+
+
+def test_descending_the_direction_loss_takes_stripes_away():
+    high, rows = two_pairs(128, 128)[1], torch.arange(128)
+    sr = (high + 0.1*torch.sin(2.0*(rows[:, None] + rows)/2**0.5)).requires_grad_()
+    excess = lambda: (directions(sr)/directions(high))[0, 1, 3].item()
+    before, adam = excess(), torch.optim.Adam([sr], 1e-3)
+    for _ in range(40):
+        adam.zero_grad()
+        direction_loss(sr, high).backward()
+        adam.step()
+    assert before > 1.8 and excess() - 1 < (before - 1)/2
+
+
+def test_flat_pictures_have_no_direction_and_a_finite_gradient():
+    flat = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    value = direction_loss(flat, torch.full((1, 3, 64, 64), 0.2))
+    value.backward()
+    assert value.item() == 0 and torch.isfinite(flat.grad).all()
+
+
+@pytest.mark.parametrize("loss", [ssim_loss, ms_ssim_loss, direction_loss])
 def test_similarity_is_computed_in_float32_and_a_picture_at_a_time(loss):
     sr, high = two_pairs(176, 176)
     wanted = [loss(sr[index:index + 1], high[index:index + 1]).item() for index in range(2)]
@@ -139,7 +180,7 @@ def test_pixel_kinds(kind, loss):
 
 def test_each_term_is_the_function_of_its_name():
     sr, high = two_pairs(176, 176)
-    for name, function in dict(ssim=ssim_loss, ms_ssim=ms_ssim_loss).items():
+    for name, function in dict(ssim=ssim_loss, ms_ssim=ms_ssim_loss, direction=direction_loss).items():
         loss = SRLoss(pixel=0, **{name: 0.7})
         assert loss(sr, high).item() == pytest.approx(0.7*function(sr, high).item()) and loss.weights == {f"{name}_loss": 0.7}
     features = PerceptualLoss("vgg16", dict(conv1_2=0.5, relu2_2=2.0), "mse")

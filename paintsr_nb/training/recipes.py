@@ -53,6 +53,7 @@ class Terms(_Checked):
     layers:dict=None # Its layers and their weights; `None`: the deepest convolution
     criterion:str="l1" # How its features are compared: "l1" or "mse"
     sharpen:float=0.0 # Weight of an unsharp mask on the true picture before it is compared; Real-ESRGAN's is 0.5
+    direction:float=0.0 # Weight of `direction_loss`, which keeps a critic from stripes
 
 # %% ../../nbs/training/38_recipes.ipynb #38f00007
 @dataclass(frozen=True)

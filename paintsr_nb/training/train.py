@@ -59,7 +59,7 @@ def stage_loss(
     "The loss of a stage."
     weights = dict(pixel=terms.pixel, ssim=terms.ssim, ms_ssim=terms.ms_ssim, perceptual=terms.perceptual)
     features = PerceptualLoss(terms.net, terms.layers, terms.criterion) if terms.perceptual else None
-    return SRLoss(**weights, pixel_kind=terms.pixel_kind, features=features, sharpen=terms.sharpen)
+    return SRLoss(**weights, pixel_kind=terms.pixel_kind, features=features, sharpen=terms.sharpen, direction=terms.direction)
 
 def stage_learner(
     recipe:Recipe, # The run's
@@ -164,7 +164,8 @@ def _n_epochs(recipe, stage): return -(-stage.n_iters//recipe.epoch_iters)
 # %% ../../nbs/training/39_train.ipynb #39f00012
 def _stage_line(recipe, stage):
     loss, gan = stage.loss, stage.gan
-    terms = {loss.pixel_kind: loss.pixel, "(1-SSIM)": loss.ssim, "(1-MS-SSIM)": loss.ms_ssim, "perceptual": loss.perceptual}
+    terms = {loss.pixel_kind: loss.pixel, "(1-SSIM)": loss.ssim, "(1-MS-SSIM)": loss.ms_ssim, "direction": loss.direction,
+             "perceptual": loss.perceptual}
     if gan: terms |= {f"{gan.kind} GAN against a {gan.critic} critic": gan.weight, "feature matching": gan.feature_matching}
     said = " + ".join(f"{weight:g} {name}" for name, weight in terms.items() if weight)
     crops = f"{recipe.bs*recipe.accumulate} crops of {recipe.low_size}x{recipe.low_size}"
@@ -240,7 +241,7 @@ def _draw_curves(rows, path):
     import pandas as pd
     table = pd.DataFrame(rows)
     table["step"] = range(1, len(table) + 1)
-    known = ("l1", "charbonnier", "mse", "ssim_loss", "ms_ssim_loss", "perceptual", "adversarial", "critic_accuracy", *SCORES)
+    known = ("l1", "charbonnier", "mse", "ssim_loss", "ms_ssim_loss", "direction_loss", "perceptual", "adversarial", "critic_accuracy", *SCORES)
     names = [name for name in known if name in table and table[name].notna().any()]
     with atomic_path(path) as temporary: curves(table.rename(columns=dict(step="epoch_of_run")), names).savefig(temporary, format="png")
 
