@@ -3,6 +3,7 @@
     python benchmarks/quality.py --models bicubic,default,other.pth --jpeg 90,75,50 --degraded bilinear,scan --out report
     python benchmarks/quality.py --readme                 the table of the README, clean and JPEG
     python benchmarks/quality.py --sheet sheets           contact sheets of real 600 px pictures, to be looked at
+    python benchmarks/quality.py --directions             do fine details point where HR's do? A stripe is a peak
     python benchmarks/quality.py --card mine.safetensors  measures a model of ours, and writes its numbers into the file's card
 
 A model is a packaged or public name, a run, a weight file, `auto`, or one of bicubic, lanczos, back_projected;
@@ -263,6 +264,28 @@ def plot(rows, path):
     with atomic_path(path) as temporary: figure.savefig(temporary, format="png", dpi=110)
 
 
+# Directions of details
+
+def direction_ratios(folder, methods, limit=None):
+    "Method -> (2,12): the shares of energy per octave and direction, means of the pictures of a set, over those of HR."
+    from paintsr_nb.losses.fidelity import directions
+    from paintsr_nb.nets.tensors import to_tensor
+    totals = dict.fromkeys(["HR", *(method.name for method in methods)], 0)
+    for pair in progress(list(pairs_of(folder, limit)), what="directions"):
+        totals["HR"] += directions(to_tensor(pair.high))[0]
+        for method in methods: totals[method.name] += directions(to_tensor(method(pair.low)))[0]
+    return {name: (total/totals["HR"]).numpy() for name, total in totals.items() if name != "HR"}
+
+
+def directions_table(ratios):
+    "Markdown: the lowest and the highest ratio of each octave, and where the highest is."
+    lines = ["| method | octave, cycles per px | lowest | highest | at |", "|---|---|---|---|---|"]
+    for name, octaves in ratios.items():
+        for octave, of_angles in zip(("1/8-1/4", "1/4-1/2"), octaves):
+            lines.append(f"| {name} | {octave} | {of_angles.min():.2f} | {of_angles.max():.2f} | {15*of_angles.argmax()}° |")
+    return "\n".join(lines)
+
+
 # Contact sheets
 
 def liveliest(low, side):
@@ -308,6 +331,7 @@ def main(
     work:str=None, # Folder that keeps each result as PNG
     limit:int=None, # Only the first few pictures of each set
     readme:bool=False, # Write the table with clean and JPEG columns to index.ipynb?
+    directions:bool=False, # Only how the directions of fine details compare with HR's?
     sheet:str=None, # Folder for contact sheets of lr600 (or of the folders in --sets); nothing is scored then
     card:str=None, # A weight file of ours: measure it, and write the numbers into its card
     about:str=None, # JSON file with more of that card: use, data, training, limits, licence, provenance
@@ -323,6 +347,9 @@ def main(
         for folder in map(Path, listed(sets) or [data/"lr600"]): write_sheets(folder, sheet, methods, limit)
         return
     folders = [Path(name) if Path(name).is_dir() else data/name for name in listed(sets) or SETS]
+    if directions:
+        for folder in folders: print(f"{folder.name}\n\n{directions_table(direction_ratios(folder, methods, limit))}\n")
+        return
     conditions = conditions_of([int(quality) for quality in listed(jpeg) or (["90", "75"] if readme else [])], listed(degraded))
     table = pd.DataFrame(measure(folders, methods, conditions, perceptual, work, limit))
     rows = summed_up(table, methods)

@@ -68,6 +68,20 @@ def test_the_readme_has_clean_and_jpeg_columns():
                          "| paintings/test, 5 pictures (`wang_rgb`) | default | 31.20 / 0.5000 | 31.20 / 0.5000 |"]
 
 
+def test_stripes_show_in_the_table_of_directions(pictures, capsys):
+    class Striped:
+        name = "striped"
+
+        def __call__(self, low):
+            wave = np.sin(2.4*np.add.outer(np.arange(200), np.arange(240))/2**0.5)[..., None]
+            return np.clip(enlarge(low) + 12*wave, 0, 255).astype(np.uint8)
+    found = quality.direction_ratios(pictures, [Striped(), quality.method_of("bicubic")])
+    assert found["striped"][1].argmax() == 3 and found["striped"][1].max() > 2 > found["bicubic"][1].max()
+    assert quality.directions_table(found).splitlines()[3].endswith("| 45° |")
+    quality.main(models="bicubic", sets=str(pictures), directions=True)
+    assert "| bicubic | 1/8-1/4 |" in capsys.readouterr().out
+
+
 def test_a_contact_sheet_shows_two_parts_by_each_model(pictures):
     low = read_rgb8(pictures/"cat.png")
     sheet = quality.contact_sheet(low, [quality.method_of("bicubic"), quality.method_of("lanczos")], side=40)
