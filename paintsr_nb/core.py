@@ -58,7 +58,6 @@ def result_name(
     return f"candidate_{picture_id(path)}.png" if of_challenge else f"{stem}_x{scale}{suffix}"
 
 # %% ../nbs/00_core.ipynb #e0bf89d9
-_NO_HEIC = 'reading HEIC needs pillow-heif: pip install "paintsr_nb[heic]"'
 _HEIC = (".heic", ".heif") if find_spec("pillow_heif") else ()
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp", *_HEIC)
 

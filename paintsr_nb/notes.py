@@ -15,8 +15,6 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from .core import _NO_HEIC
-
 # %% ../nbs/00_notes.ipynb #e7de0c9a
 @dataclass(frozen=True)
 class PictureRest:
@@ -316,6 +314,7 @@ def options_for(
     return {name: value for name, value in options.items() if value}
 
 # %% ../nbs/00_notes.ipynb #00a10002
+_NO_HEIC = 'reading HEIC needs pillow-heif: pip install "paintsr_nb[heic]"'
 _HEIC_HEAD = re.compile(rb"....ftyp(?:he[iv][a-z]|m[is]f1(?!.*avi[fs]))", re.DOTALL) # an AVIF may call itself mif1 too
 
 def _check_boxes(data):

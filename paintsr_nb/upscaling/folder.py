@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from fastcore.meta import delegates
 
-from ..core import _NO_HEIC, PICTURE_SUFFIXES, PictureError, ReportError, list_pictures, progress, result_name
+from ..core import PICTURE_SUFFIXES, PictureError, ReportError, list_pictures, progress, result_name
+from ..notes import _NO_HEIC
 from ..picture import check_writable, picture_size, read_picture, write_picture
 from ..resize import enlarge
 from ..strips import decoded_size

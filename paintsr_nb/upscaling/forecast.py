@@ -17,7 +17,8 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image
 
-from ..core import _NO_HEIC, PictureError
+from ..core import PictureError
+from ..notes import _NO_HEIC
 from ..picture import check_writable, picture_size, read_picture, write_picture
 from ..strips import decoded_size
 from ..targets import said_bytes
