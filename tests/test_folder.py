@@ -395,6 +395,14 @@ def test_without_its_extra_heic_is_passed_over_and_named(tmp_path):
     assert told.splitlines() == ["[]", *(f"{tmp_path/name}: {says}" for name in ("a.HEIC", "b.heif"))]
 
 
+def test_the_doctor_knows_whether_heic_is_read(monkeypatch):
+    from paintsr_nb.upscaling.forecast import _formats
+    version = pytest.importorskip("pillow_heif").__version__
+    assert [*_formats()][-1] == ("heic", "read", f"with pillow-heif {version}, never written", True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert [*_formats()][-1] == ("heic", "not read", 'reading HEIC needs pillow-heif: pip install "paintsr_nb[heic]"', True)
+
+
 @pytest.mark.parametrize("format, suffix", dict(png=".png", jpeg=".jpg", webp=".webp", tiff=".tif", avif=".avif").items())
 def test_every_format_and_its_quality(tmp_path, format, suffix):
     write_picture(tmp_path/"in"/"deep.png", picture(40, 40, dtype=np.uint16))
