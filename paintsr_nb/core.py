@@ -11,6 +11,7 @@ import json, multiprocessing, os, re, signal, sys, tempfile, threading, time, wa
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def result_name(
     return f"candidate_{picture_id(path)}.png" if of_challenge else f"{stem}_x{scale}{suffix}"
 
 # %% ../nbs/00_core.ipynb #e0bf89d9
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp")
+_HEIC = (".heic", ".heif") if find_spec("pillow_heif") else ()
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".avif", ".bmp", *_HEIC)
 
 def list_pictures(
     folder:str|Path, # Folder to look into

@@ -313,15 +313,43 @@ def options_for(
     options["exif"] = exif_for(rest.exif, shape, None if "dpi" in options else rest.dpi)   # WebP and AVIF have no other place for it
     return {name: value for name, value in options.items() if value}
 
+# %% ../nbs/00_notes.ipynb #00a10002
+_NO_HEIC = 'reading HEIC needs pillow-heif: pip install "paintsr_nb[heic]"'
+_HEIC_HEAD = re.compile(rb"....ftyp(?:he[iv][a-z]|m[is]f1(?!.*avi[fs]))", re.DOTALL) # an AVIF may call itself mif1 too
+
+def _check_boxes(data):
+    "A `ValueError` when the box of a HEIC that holds its pixels is cut."
+    at, size, kind = 0, 8, b""
+    while size and at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)   # 0: up to the end of the file
+        if size == 1: size = int.from_bytes(data[at+8:at+16])
+        at += max(size, 8)
+    if kind in (b"meta", b"mdat") and at > len(data): raise ValueError("it ends too early")   # what is behind them is not the picture's
+
+def _open_heic(data):
+    "A HEIC whose pixels are decoded when somebody asks for them."
+    try: from pillow_heif import open_heif
+    except ImportError as error: raise ImportError(_NO_HEIC) from error
+    _check_boxes(data)
+    return open_heif(data, convert_hdr_to_8bit=False)
+
+def _heic_notes(file):
+    opened = _open_heic(file.read())
+    info, code = opened.info, opened.info.get("nclx_profile")
+    return dict(kind="HEIC", size=opened.size, block=info["exif"], icc=info.get("icc_profile"), xmp=info.get("xmp"),
+                coded=code and (code["color_primaries"], code["transfer_characteristics"]), one_channel="chroma" not in info,
+                pixel=(3 + opened.has_alpha)*(1 if info["bit_depth"] == 8 else 2), pages=len(opened), text=[], problems=[])
+
 # %% ../nbs/00_notes.ipynb #bec803a4
 def read_notes(
     file, # Open binary file of a picture
 )->dict: # kind, size (width, height), orientation, problems, and the fields of `PictureRest` that are notes
     "What a picture file says, without a look at its pixels."
-    head = file.read(8)
+    head = file.read(64)
     file.seek(0)
-    if head == b"\x89PNG\r\n\x1a\n": notes = _png_notes(file)
+    if head[:8] == b"\x89PNG\r\n\x1a\n": notes = _png_notes(file)
     elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"): notes = _tiff_notes(file)
+    elif _HEIC_HEAD.match(head): notes = _heic_notes(file)
     else: notes = _other_notes(file)
     if block := notes.pop("block", None):
         notes["tags"] = _try(lambda: read_tags(io.BytesIO(block.removeprefix(b"Exif\0\0"))), "EXIF block", notes)
@@ -331,4 +359,5 @@ def read_notes(
     notes["orientation"] = tags.get(_ORIENTATION) if tags.get(_ORIENTATION) in range(1, 9) else 1
     notes.update(xmp=_upright_xmp(notes.get("xmp")), text=tuple(notes["text"]))
     if notes["orientation"] > 4: notes["dpi"] = notes["dpi"] and notes["dpi"][::-1]
+    if notes["kind"] == "HEIC": notes["orientation"] = 1   # libheif turns it, and gives the size of the turned one
     return notes

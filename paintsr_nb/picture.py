@@ -17,7 +17,7 @@ import pyvips
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from .core import PictureError, atomic_path
-from .notes import (KEEPS, PictureRest, check_strips, fitting, options_for, png_with_notes, read_notes,
+from .notes import (KEEPS, PictureRest, _open_heic, check_strips, fitting, options_for, png_with_notes, read_notes,
                               tiff_with_notes)
 from .profiles import (check_profile, coded_profile, lab_to_srgb, levels_of, make_profile, profile_shift, rows_of,
                                  srgb_profile, to_srgb)
@@ -61,16 +61,16 @@ def _decoder(path):
         pyvips.vips_lib.vips_error_clear()
         try: yield
         except (PictureError, MemoryError): raise
+        except ImportError as error: raise PictureError(f"{path}: {error}") from error
         except UnidentifiedImageError as error: raise PictureError(_unknown(path)) from error
         except Exception as error: raise PictureError(_broken(path, error)) from error
         finally: Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = switches
 
 def _unknown(path):
     with open(path, "rb") as file: head = file.read(12)
-    if head[4:11] in (b"ftyphei", b"ftyphev"): return f"{path} is a HEIC picture, which is not read here: save it as PNG or AVIF"
     if re.match(rb"\xff\xd8\xff|GIF8|RIFF....WEBP|....ftypavi[fs]", head, re.DOTALL):
         return _broken(path, ValueError("its header is damaged"))
-    return f"{path} is no picture we know, expected {', '.join([*KEEPS, 'GIF'])}: see what it holds, or leave it out"
+    return f"{path} is no picture we know, expected {', '.join([*KEEPS, 'GIF', 'HEIC'])}: see what it holds, or leave it out"
 
 def _broken(path, error):
     "The first thing a decoder said that means something, as a sentence."
@@ -109,6 +109,9 @@ def _image(source, notes, path, max_bytes=float("inf")):
         with Image.open(io.BytesIO(source) if in_memory else source, formats=["BMP"]) as image:
             levels = np.asarray(image.convert({"1": "L", "P": "RGB"}.get(image.mode, image.mode)))
         return pyvips.Image.new_from_array(levels, interpretation="b-w" if levels.ndim == 2 else "srgb")
+    if notes["kind"] == "HEIC": # whose codec libvips has not
+        _check_size(path, *notes["size"], notes["pixel"], max_bytes)
+        return _heic_image(source, notes)
     if in_memory and notes.get("colours") == _LAB and notes["depths"] == (8, 8, 8): source = _as_rgb(source)
     loader = _LOADERS[notes["kind"]] + ("_buffer" if in_memory else "")
     image = pyvips.Operation.call(loader, source if in_memory else str(source), access="sequential", fail_on="warning")
@@ -117,6 +120,22 @@ def _image(source, notes, path, max_bytes=float("inf")):
         raise ValueError(f"{len(source):,} bytes cannot hold {image.width}x{image.height} pixels")
     if in_memory and notes["kind"] == "TIFF": check_strips(source, notes, 2*image.width*image.height*image.bands*8)
     return image
+
+# %% ../nbs/01_picture.ipynb #00a20002
+def _spread(levels, bits):
+    "Levels of 10 or 12 bits that stand at the upper end of 16, so that white is 65,535."
+    top = 65536 - (65536 >> bits)
+    return ((levels.astype(np.uint32)*65535 + top//2)//top).astype(np.uint16)
+
+def _heic_image(data, notes):
+    "A HEIC picture, decoded."
+    opened = _open_heic(data)
+    levels = np.asarray(opened)
+    if levels.dtype == np.uint16: levels = _spread(levels, opened.info["bit_depth"])
+    names = ("b-w", "srgb") if levels.dtype == np.uint8 else ("grey16", "rgb16")
+    image = pyvips.Image.new_from_array(levels, interpretation=names[opened.mode[0] != "L"])
+    if not opened.premultiplied_alpha: return image
+    return image.unpremultiply(max_alpha=np.iinfo(levels.dtype).max).rint().cast(image.format).copy(interpretation=image.interpretation)
 
 # %% ../nbs/01_picture.ipynb #3ad2bd29
 def _levels(image, notes, path):
@@ -127,9 +146,7 @@ def _levels(image, notes, path):
         raise PictureError(f"{path} holds {image.bands} channels of {depth} ({image.interpretation}): "
                            "save it as grey or RGB with 8 or 16 bits a channel")
     levels = levels_of(image)
-    if notes["kind"] == "AVIF" and depth == "ushort": # 10 or 12 bits stand at the upper end of 16
-        top = 65536 - (65536 >> image.get("bits-per-sample"))
-        levels = ((levels.astype(np.uint32)*65535 + top//2)//top).astype(np.uint16)
+    if notes["kind"] == "AVIF" and depth == "ushort": levels = _spread(levels, image.get("bits-per-sample"))
     alpha = levels[..., channels] if levels.shape[2] > channels else None
     levels = levels[..., :channels]
     if notes.get("colours") in (_YCC, _LAB): levels = _rgb_of(levels, notes, path)
@@ -192,7 +209,7 @@ def _upright(pixels, orientation):
 
 # %% ../nbs/01_picture.ipynb #c5fdaeda
 def read_picture(
-    path:str|Path, # A PNG, JPEG, TIFF, WebP, AVIF, BMP or GIF file; of several pages or frames the first
+    path:str|Path, # A PNG, JPEG, TIFF, WebP, AVIF, BMP, GIF or HEIC file; of several pages or frames the first
     srgb:bool=False, # Convert colours to sRGB, clipping those that it has not, instead of keeping numbers and profile?
     max_bytes:int=MAX_BYTES, # Larger pictures are refused before they are decoded
 )->tuple[np.ndarray, PictureRest]: # (H,W,3) uint8 or uint16, RGB, upright; and the rest of the file
@@ -201,7 +218,7 @@ def read_picture(
     with _decoder(path):
         notes = read_notes(io.BytesIO(data))
         image = _image(data, notes, path, max_bytes)
-        pages = image.get("n-pages") if image.get_typeof("n-pages") else 1
+        pages = image.get("n-pages") if image.get_typeof("n-pages") else notes.get("pages", 1)
         levels, alpha = _levels(image, notes, path)
     for problem in notes["problems"]: warnings.warn(f"{path}: {problem}")
     if pages > 1: warnings.warn(f"{path} holds {pages} pages or frames: the first is read")

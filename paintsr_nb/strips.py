@@ -33,12 +33,11 @@ class RowReader:
         self.path = Path(path)
         with _opened(path) as file, _decoder(path):
             self._notes = read_notes(file)
-            self._begin(max_bytes)
-            self.height, self.width = self._file.height, self._file.width
-            self.dtype = np.dtype(dict(uchar=np.uint8, ushort=np.uint16).get(self._file.format))
+            in_order = self._notes["kind"] in _IN_ORDER and self._notes["orientation"] == 1
+            if in_order: self._begin(max_bytes)
         self._whole = None
-        if self._notes["kind"] not in _IN_ORDER or self._notes["orientation"] != 1: self._hold(max_bytes)
-        else: self._look_through()
+        if in_order: self._look_through()
+        else: self._hold(max_bytes)
 
     def __repr__(self):
         kind = f"{self.dtype}, transparent" if self.transparent else str(self.dtype)
@@ -54,6 +53,8 @@ class RowReader:
         self.dtype, self.transparent, self.rest = pixels.dtype, rest.alpha is not None, replace(rest, alpha=None)
 
     def _look_through(self):
+        self.height, self.width = self._file.height, self._file.width
+        self.dtype = np.dtype(dict(uchar=np.uint8, ushort=np.uint16).get(self._file.format))
         self.transparent, grey = False, True
         for top in range(0, self.height, _STEP):
             levels, alpha = self._decoded(top)
@@ -106,7 +107,9 @@ def decoded_size(
 )->tuple[int, int, int]: # height, width, and bytes per pixel
     "What a picture takes when it is decoded, before anything is."
     with _opened(path) as file, _decoder(path):
-        image = _image(Path(path), read_notes(file), path)
+        notes = read_notes(file)
+        if notes["kind"] == "HEIC": return *notes["size"][::-1], notes["pixel"]
+        image = _image(Path(path), notes, path)
         return image.height, image.width, max(3, image.bands)*(1 if image.format == "uchar" else 2)
 
 # %% ../nbs/02_strips.ipynb #02a1000d

@@ -97,6 +97,7 @@ def test_a_page_asks_for_what_its_code_needs(moved):
     page = moved/"nbs"/"tutorials"/TUTORIALS[0].name
     for code, expected in (("from fastcore.basics import L", ""), ("perceptual_distance(sr, high)", "[perceptual]"),
                            ("SRLoss(perceptual=0.3)", "[perceptual]"), ("!accelerate launch x", "[parallel]"),
+                           ("upscale_files('beach.heic')", "[heic]"),
                            ("PerceptualLoss()\n!accelerate launch x", "[parallel,perceptual]")):
         notebook = json.loads(page.read_text(encoding="utf-8"))
         notebook["cells"] = [one for one in notebook["cells"] if one["cell_type"] == "markdown"]

@@ -140,7 +140,7 @@ def test_upscale_keeps_going_and_keeps_results(tmp_path, painting, model):
 
 def test_upscale_says_beforehand_and_afterwards(tmp_path, painting, model):
     for name in ("a.png", "sub/b.png"): write_picture(tmp_path/"in"/name, shrink(painting))
-    (tmp_path/"in"/"c.heic").touch()
+    (tmp_path/"in"/"c.jxl").touch()
     (tmp_path/"in"/"\x1b[31mred.png").write_bytes(b"no picture")
     line = ["paintsr_upscale", tmp_path/"in", "--out", tmp_path/"out", "--model", model, "--format", "jpeg", "--quality", 80]
     told = here(*line, "--dry_run", "--json", tmp_path/"before.json", "--html", tmp_path/"before.html", code=1).stdout
@@ -149,7 +149,7 @@ def test_upscale_says_beforehand_and_afterwards(tmp_path, painting, model):
     assert before["counts"] == {"to do": 2, "failed": 1, "passed over": 1}
     assert [row["width"] for row in before["pictures"] if row["status"] == "to do"] == [96, 96]
     done = here(*line, "--json", tmp_path/"after.json", "--html", tmp_path/"after.html", code=1)
-    assert "c.heic: HEIC is not read here" in done.stderr and "\x1b" not in done.stderr + done.stdout
+    assert "c.jxl: JPEG XL is not read here" in done.stderr and "\x1b" not in done.stderr + done.stdout
     after = json.loads((tmp_path/"after.json").read_text())
     assert after["counts"] == {"done": 2, "failed": 1, "passed over": 1}
     for old, new in zip(before["pictures"], after["pictures"]): assert (old["file"], old["output"], old["width"]) == (new["file"], new["output"], new["width"])
@@ -173,7 +173,7 @@ def test_upscale_with_little_memory_grows_on_the_disk(tmp_path, painting, model)
 
 def test_the_doctor(tmp_path, model):
     told = here("paintsr_doctor", "--model", model, "--json", tmp_path/"doctor.json").stdout
-    for word in ("device", "number format", "versions", "avif", "read and written", "HEIC is not read here"): assert word in told
+    for word in ("device", "number format", "versions", "avif", "read and written", "heic"): assert word in told
     assert all(row["well"] for row in json.loads((tmp_path/"doctor.json").read_text()))
     assert "no model" in here("paintsr_doctor", "--model", "defualt", code=1).stderr
 

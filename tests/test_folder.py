@@ -1,6 +1,8 @@
 "Folders of pictures: names, broken files, kept results, a run that is killed."
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 import unicodedata
 from pathlib import Path
@@ -13,7 +15,7 @@ from torch.nn import functional as F
 
 from paintsr_nb.core import ReportError
 from paintsr_nb.nets.generators import Generator
-from paintsr_nb.picture import PictureRest, read_picture, write_picture
+from paintsr_nb.picture import PictureRest, read_picture, read_rgb8, write_picture
 from paintsr_nb.resize import enlarge
 from paintsr_nb.upscaling import folder as room
 from paintsr_nb.upscaling.engine import Upscaler
@@ -363,13 +365,42 @@ def test_a_name_that_is_no_text_is_no_reason_to_stop(tmp_path):
 def test_pictures_that_are_not_taken_are_named(tmp_path):
     write_picture(tmp_path/"in"/"boat.png", picture())
     Image.fromarray(picture()).save(tmp_path/"in"/"wave.gif")
-    for name in ("sub/a.HEIC", "b.heif", ".c.heic", "notes.txt"):
+    for name in ("sub/a.JXL", "b.psd", ".c.jxl", "notes.txt"):
         (tmp_path/"in"/name).parent.mkdir(exist_ok=True)
         (tmp_path/"in"/name).touch()
     report = run(tmp_path/"in", tmp_path/"out")
     assert report["status"].tolist() == ["done"] + ["passed over"]*3
-    assert [Path(file).name for file in report["file"]] == ["boat.png", "b.heif", "a.HEIC", "wave.gif"]
+    assert [Path(file).name for file in report["file"]] == ["boat.png", "b.psd", "a.JXL", "wave.gif"]
     assert run(tmp_path/"in"/"wave.gif", tmp_path/"out")["status"].tolist() == ["done"]   # by its own name it is taken
+
+
+def test_heic_is_taken_and_becomes_png(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    for name in ("sub/a.HEIC", "b.heif"):
+        (tmp_path/"in"/name).parent.mkdir(parents=True, exist_ok=True)
+        pillow_heif.from_pillow(Image.fromarray(picture())).save(tmp_path/"in"/name, quality=-1, chroma=444, matrix_coefficients=0)
+    report = run(tmp_path/"in", tmp_path/"out")
+    assert report["status"].tolist() == ["done"]*2 and [Path(file).name for file in report["output"]] == ["b_x4.png", "a_x4.png"]
+    run(write_picture(tmp_path/"c.png", picture()) or tmp_path/"c.png", tmp_path/"out")
+    for name in ("b_x4.png", "sub/a_x4.png"): np.testing.assert_array_equal(read_rgb8(tmp_path/"out"/name), read_rgb8(tmp_path/"out"/"c_x4.png"))
+
+
+def test_without_its_extra_heic_is_passed_over_and_named(tmp_path):
+    for name in ("a.HEIC", "b.heif"): (tmp_path/name).touch()
+    script = ("import sys; sys.modules['pillow_heif'] = None; from paintsr_nb.core import list_pictures; "
+              "from paintsr_nb.upscaling.folder import passed_over; "
+              f"print(list_pictures({str(tmp_path)!r}), *(said for _, said in passed_over({str(tmp_path)!r})), sep='\\n')")
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    says = 'reading HEIC needs pillow-heif: pip install "paintsr_nb[heic]"'
+    assert told.splitlines() == ["[]", *(f"{tmp_path/name}: {says}" for name in ("a.HEIC", "b.heif"))]
+
+
+def test_the_doctor_knows_whether_heic_is_read(monkeypatch):
+    from paintsr_nb.upscaling.forecast import _formats
+    version = pytest.importorskip("pillow_heif").__version__
+    assert [*_formats()][-1] == ("heic", "read", f"with pillow-heif {version}, never written", True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    assert [*_formats()][-1] == ("heic", "not read", 'reading HEIC needs pillow-heif: pip install "paintsr_nb[heic]"', True)
 
 
 @pytest.mark.parametrize("format, suffix", dict(png=".png", jpeg=".jpg", webp=".webp", tiff=".tif", avif=".avif").items())

@@ -15,7 +15,7 @@ GROWTH = 100*2**20 # bytes
 
 def seeds():
     "Name -> bytes of small whole pictures, in every format, mode and depth, with notes."
-    import pyvips
+    import pillow_heif, pyvips
     from PIL import Image
     from paintsr_nb.notes import PictureRest
     from paintsr_nb.picture import write_picture
@@ -52,6 +52,8 @@ def seeds():
         keep("film.webp", lambda path: image.save(path, save_all=True, append_images=[image.rotate(90)]))
         keep("laced.png", lambda path: wide.pngsave(str(path), interlace=True))
         keep("tiles.tif", lambda path: wide.tiffsave(str(path), tile=True, tile_width=16, tile_height=16, compression="deflate", bigtiff=True, pyramid=True))
+        for name, options in (("full.heic", dict(exif=exif.tobytes(), xmp=full.xmp)), ("grid.heic", dict(tile_size=16, icc_profile=full.icc))):
+            keep(name, lambda path: pillow_heif.from_bytes("RGB", (28, 20), rgb.tobytes()).save(path, chroma=444, **options))
         keep("lab.tif", lambda path: Image.frombytes("LAB", (28, 20), rgb.tobytes()).save(path))
     return found
 

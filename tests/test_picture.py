@@ -13,6 +13,7 @@ from paintsr_nb.core import PictureError
 from paintsr_nb.notes import KEEPS, PictureRest, png_chunks, read_notes, read_tags
 from paintsr_nb.profiles import coded_profile, make_profile, profile_shift, srgb_profile, to_srgb
 from paintsr_nb.picture import MAX_BYTES, check_writable, picture_size, read_picture, read_rgb8, round_half_up, to_uint8, write_picture
+from paintsr_nb.strips import decoded_size
 
 HEIGHT, WIDTH = 24, 40
 y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -888,9 +889,7 @@ def test_damage_in_threads_has_each_its_own_words(tmp_path):
     for thread in threads: thread.join()
     assert all(len(words) == 1 for words in said.values())
 
-def test_a_kind_that_is_not_read_here_is_named(tmp_path):
-    (tmp_path/"a.heic").write_bytes(bytes.fromhex("0000001c") + b"ftypheic" + bytes(200))
-    with pytest.raises(PictureError, match="a.heic is a HEIC picture, which is not read here: save it as PNG or AVIF"): read_picture(tmp_path/"a.heic")
+def test_a_packing_that_is_not_known_here_is_named(tmp_path):
     Image.fromarray(RGB).save(tmp_path/"a.tif", compression="zstd")
     with pytest.raises(PictureError, match="a.tif is packed in a way that is not known here .ZSTD"): read_picture(tmp_path/"a.tif")
 
@@ -904,6 +903,139 @@ def test_row_35_a_jpeg_may_be_progressive_and_subsampled(tmp_path):
     assert [image.get_typeof("interlaced") > 0 for image in seen] == [False, True, False]
     assert [image.get("jpeg-chroma-subsample") for image in seen] == ["4:4:4", "4:4:4", "4:2:0"]
     for suffix in ("jpg", "avif"): assert (tmp_path/f"c.{suffix}").stat().st_size < 0.9*(tmp_path/f"a.{suffix}").stat().st_size
+
+
+# HEIC, which an extra reads
+
+def heic(path, pixels, **options):
+    "A HEIC without loss, of 8 bits, or of 10 where the pixels have 16."
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pixels = np.ascontiguousarray(pixels)
+    mode = {2: "L", 3: "RGB", 4: "RGBA"}[pixels.shape[2] if pixels.ndim == 3 else 2] + (";16" if pixels.dtype == np.uint16 else "")
+    options = dict(quality=-1, chroma=444, matrix_coefficients=0) | options
+    pillow_heif.from_bytes(options.pop("mode", mode), pixels.shape[1::-1], pixels.tobytes()).save(path, **options)
+    return path
+
+def retagged(data, old, new):
+    "The same file with some bytes replaced by others, as many."
+    assert data.count(old) == 1 and len(old) == len(new)
+    return data.replace(old, new)
+
+def test_a_heic_is_read_like_any_picture(tmp_path):
+    for name, pixels in dict(rgb=RGB, rgba=np.dstack([RGB, ALPHA]), opaque=np.dstack([RGB, np.full_like(ALPHA, 255)]), grey=RGB[..., 0]).items():
+        path = heic(tmp_path/f"{name}.heic", pixels)
+        found, rest = read_picture(path)
+        assert (found.shape, found.dtype, rest.icc, rest.grey) == (RGB.shape, np.uint8, None, name == "grey")
+        assert found.flags.writeable and found.flags.c_contiguous and picture_size(path) == (HEIGHT, WIDTH)
+        np.testing.assert_array_equal(found, RGB[..., [0, 0, 0]] if name == "grey" else RGB)
+        assert (rest.alpha is not None) == (name == "rgba")
+        if name == "rgba": np.testing.assert_array_equal(rest.alpha, ALPHA)
+    os.rename(tmp_path/"rgb.heic", tmp_path/"rgb.jpg")
+    np.testing.assert_array_equal(read_rgb8(tmp_path/"rgb.jpg"), RGB)
+
+def test_a_heic_of_10_and_12_bits_is_read_in_16(tmp_path, monkeypatch):
+    white = DEEP.copy()
+    white[:4] = 65535
+    for bits in (10, 12):
+        monkeypatch.setattr("pillow_heif.options.SAVE_HDR_TO_12_BIT", bits == 12)
+        pixels, _ = read_picture(heic(tmp_path/"a.heic", white))
+        assert pixels.dtype == np.uint16 and (pixels[:4] == 65535).all() and 0 < np.abs(pixels.astype(int) - white).max() < 2*65536/2**bits
+        pixels, rest = read_picture(heic(tmp_path/"b.heic", np.dstack([white, white[..., 1]])))
+        assert pixels.dtype == np.uint16 and rest.alpha.dtype == np.uint16 and np.abs(rest.alpha.astype(int) - white[..., 1]).max() < 2*65536/2**bits
+
+def test_colours_of_a_heic_that_were_multiplied_by_its_opacity_are_divided_again(tmp_path):
+    for pixels, top in ((RGB, 255), (DEEP, 65535)):
+        alpha = np.full(ALPHA.shape, top//2 + 1, pixels.dtype)
+        seen = (pixels/2).astype(pixels.dtype)
+        mode = "RGBa" + (";16" if top > 255 else "")
+        found, rest = read_picture(heic(tmp_path/"a.heic", np.dstack([seen, alpha]), mode=mode))
+        assert found.dtype == pixels.dtype and np.abs(found.astype(int) - pixels).max() <= top//100
+        assert np.abs(rest.alpha.astype(int) - alpha).max() <= top//1000
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_row_31_a_heic_is_turned_once(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x013B], exif[282], exif[283], exif[296] = orientation, "Rosa Bonheur", 100, 200, 2
+    data = heic(tmp_path/"a.heic", np.dstack([RGB, ALPHA]), exif=exif.tobytes()).read_bytes()
+    assert (b"irot" in data or b"imir" in data) == (orientation > 1)
+    pixels, rest = read_picture(tmp_path/"a.heic")
+    image = Image.fromarray(np.dstack([RGB, ALPHA]))
+    image.getexif()[0x0112] = orientation
+    np.testing.assert_array_equal(np.dstack([pixels, rest.alpha]), np.asarray(ImageOps.exif_transpose(image)))
+    assert picture_size(tmp_path/"a.heic") == pixels.shape[:2]
+    assert read_tags(io.BytesIO(rest.exif[6:])) == {0x013B: "Rosa Bonheur"}
+    assert rest.dpi == ((200, 100) if orientation > 4 else (100, 200))
+
+def test_the_orientation_in_the_exif_of_a_heic_is_a_remark(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 1
+    data = heic(tmp_path/"a.heic", RGB, exif=exif.tobytes()).read_bytes()
+    upright, turned = (struct.pack(">HHIH", 0x0112, 3, 1, orientation) for orientation in (1, 6))
+    (tmp_path/"a.heic").write_bytes(retagged(data, upright, turned))
+    np.testing.assert_array_equal(read_rgb8(tmp_path/"a.heic"), RGB)   # irot and imir turn it, by the standard
+    assert picture_size(tmp_path/"a.heic") == (HEIGHT, WIDTH)
+
+def test_row_34_a_heic_keeps_profile_and_notes(tmp_path):
+    heic(tmp_path/"a.heic", RGB, exif=ARTIST.tobytes(), xmp=XMP.replace(b'="1"', b'="6"'), icc_profile=P3)
+    pixels, rest = read_picture(tmp_path/"a.heic")
+    assert (rest.icc, rest.xmp) == (P3, XMP) and read_tags(io.BytesIO(rest.exif[6:])) == read_tags(io.BytesIO(ARTIST.tobytes()[6:]))
+    np.testing.assert_array_equal(read_picture(tmp_path/"a.heic", srgb=True)[0], to_srgb(pixels, P3))
+    write_picture(tmp_path/"a.png", pixels, rest)
+    again = read_picture(tmp_path/"a.png")[1]
+    assert (again.icc, again.xmp, again.exif) == (P3, XMP, rest.exif)
+    data = heic(tmp_path/"b.heic", RGB).read_bytes()
+    (tmp_path/"b.heic").write_bytes(retagged(data, b"colrnclx" + struct.pack(">HH", 1, 13), b"colrnclx" + struct.pack(">HH", 12, 13)))
+    assert read_picture(tmp_path/"b.heic")[1].icc == P3
+
+def test_damage_in_a_heic_is_never_a_picture(tmp_path, capfd):
+    noise = np.random.default_rng(0).integers(0, 256, (128, 160, 4), dtype=np.uint8)
+    path = tmp_path/"a.heic"
+    for pixels, options in ((noise[..., :3], {}), (noise, {}), (noise[..., :3], dict(tile_size=64))):   # tiles, as telephones write them
+        data = heic(path, pixels, **options).read_bytes()
+        np.testing.assert_array_equal(read_picture(path)[0], noise[..., :3])
+        for length in (20, len(data)//10, len(data)//2, len(data)*9//10, len(data) - 1):
+            path.write_bytes(data[:length])
+            with pytest.raises(PictureError, match="a.heic is broken") as caught: read_picture(path)
+            assert str(caught.value).count("a.heic") == 1 and "\n" not in str(caught.value)
+        path.write_bytes(data + b"SEFT behind it")   # some cameras leave words of their own
+        np.testing.assert_array_equal(read_picture(path)[0], noise[..., :3])
+    assert capfd.readouterr() == ("", "")
+
+def test_a_heic_of_too_many_bytes_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = heic(tmp_path/"a.heic", DEEP)
+    monkeypatch.setattr("pillow_heif.HeifImage.load", lambda image: pytest.fail("it was decoded"))
+    with pytest.raises(PictureError, match="a.heic is 40x24 and takes 5,760 bytes .* pass a larger `max_bytes`"): read_picture(path, max_bytes=5759)
+    assert decoded_size(path) == (HEIGHT, WIDTH, 6) and picture_size(path) == (HEIGHT, WIDTH)
+
+def test_a_heic_whose_pixels_are_not_of_its_size(tmp_path):
+    data = heic(tmp_path/"a.heic", np.zeros((64, 128, 3), np.uint8)).read_bytes()
+    for size in ((128, 32), (100_000, 64)):
+        (tmp_path/"a.heic").write_bytes(retagged(data, b"ispe" + struct.pack(">III", 0, 128, 64), b"ispe" + struct.pack(">III", 0, *size)))
+        with pytest.raises(PictureError, match="a.heic is broken"): read_picture(tmp_path/"a.heic")
+
+def test_names_that_heic_files_give_themselves(tmp_path):
+    data = heic(tmp_path/"a.heic", RGB).read_bytes()
+    assert data[4:12] in (b"ftypheix", b"ftypheic")
+    for brand in (b"heic", b"heix", b"mif1"):
+        (tmp_path/"a.heic").write_bytes(data[:8] + brand + data[12:])
+        np.testing.assert_array_equal(read_rgb8(tmp_path/"a.heic"), RGB)
+    data = saved(tmp_path/"a.avif", Image.fromarray(RGB)).read_bytes()
+    expected = read_rgb8(tmp_path/"a.avif")
+    (tmp_path/"a.avif").write_bytes(retagged(data, b"ftypavif", b"ftypmif1"))
+    np.testing.assert_array_equal(read_rgb8(tmp_path/"a.avif"), expected)   # the other brands say what it is
+
+def test_without_the_extra_a_heic_is_named_and_how_to_read_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)   # importing it would fail
+    (tmp_path/"a.heic").write_bytes(bytes.fromhex("0000001c") + b"ftypheic" + bytes(200))
+    for read in (read_picture, read_rgb8, picture_size, decoded_size):
+        with pytest.raises(PictureError, match=r'a.heic: reading HEIC needs pillow-heif: pip install "paintsr_nb\[heic\]"$'): read(tmp_path/"a.heic")
+
+def test_pillow_heif_is_imported_by_a_heic_alone():
+    script = "import sys, paintsr_nb.strips; assert 'pillow_heif' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+def test_a_heic_is_not_written(tmp_path):
+    with pytest.raises(PictureError, match="no format for the suffix '.heic'"): write_picture(tmp_path/"a.heic", RGB)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -7,7 +7,7 @@ import argparse, json, re, sys
 from configparser import ConfigParser
 from pathlib import Path
 
-NEEDS = dict(perceptual="perceptual", parallel="accelerate", onnx="onnx")   # Extra -> the word in a page's code that asks for it
+NEEDS = dict(perceptual="perceptual", parallel="accelerate", onnx="onnx", heic=".heic")   # Extra -> the word in a page's code that asks for it
 
 BADGE = ("[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
          "(https://colab.research.google.com/github/{home}/blob/{branch}/{path})")

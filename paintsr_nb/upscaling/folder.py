@@ -17,6 +17,7 @@ import pandas as pd
 from fastcore.meta import delegates
 
 from ..core import PICTURE_SUFFIXES, PictureError, ReportError, list_pictures, progress, result_name
+from ..notes import _NO_HEIC
 from ..picture import check_writable, picture_size, read_picture, write_picture
 from ..resize import enlarge
 from ..strips import decoded_size
@@ -82,12 +83,11 @@ def _name_problems(plan):
 # %% ../../nbs/upscaling/43_folder.ipynb #42f00002
 _PASSED_OVER = {
     ".gif": "a GIF is taken only when it is named itself, because it may have many frames",
-    ".heic": "HEIC is not read here: save it as PNG or AVIF",
-    ".heif": "HEIF is not read here: save it as PNG or AVIF",
     ".jxl": "JPEG XL is not read here: save it as PNG or TIFF",
     ".jp2": "JPEG 2000 is not read here: save it as TIFF",
     ".psd": "a Photoshop file is not read here: save it as TIFF",
     **{suffix: "a camera's raw file is not read here: develop it as TIFF" for suffix in (".dng", ".cr2", ".cr3", ".nef", ".arw")},
+    **{suffix: _NO_HEIC for suffix in (".heic", ".heif") if suffix not in PICTURE_SUFFIXES},
 }
 
 def passed_over(

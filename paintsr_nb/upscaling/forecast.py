@@ -18,11 +18,12 @@ from fastcore.meta import delegates
 from PIL import Image
 
 from ..core import PictureError
+from ..notes import _NO_HEIC
 from ..picture import check_writable, picture_size, read_picture, write_picture
 from ..strips import decoded_size
 from ..targets import said_bytes
 from .engine import Upscaler, _free_memory, _used_memory
-from .folder import _DEEP, _FORMATS, _PASSED_OVER, _Run, _said, passed_over, upscale_file
+from .folder import _DEEP, _FORMATS, _Run, _said, passed_over, upscale_file
 from .gigapixel import _BESIDE, _COPIES, is_large
 
 # %% ../../nbs/upscaling/44_forecast.ipynb #43d00007
@@ -182,7 +183,9 @@ def _formats():
         try: read_picture(Path(folder)/"a.gif")
         except PictureError as error: yield "gif", "not usable", str(error), False
         else: yield "gif", "read", "the first frame, and only of a file that is named itself", True
-    yield "heic", "not read", _PASSED_OVER[".heic"], True
+    try: import pillow_heif
+    except ImportError: yield "heic", "not read", _NO_HEIC, True
+    else: yield "heic", "read", f"with pillow-heif {pillow_heif.__version__}, never written", True
 
 def _tried(suffix, depth):
     "What goes wrong with a small picture of this format; nothing where all is well."
