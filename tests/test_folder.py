@@ -349,7 +349,7 @@ def test_of_three_processes_one_is_killed(tmp_path):
     wait_for(lambda: len(calls()) >= 6)
     processes[0].kill()
     for process in processes[1:]: assert set(told(tmp_path, process)) <= {"done", "kept"}
-    assert len(whole(tmp_path)) == 14 and 14 <= len(calls()) <= 15 and len(set(calls())) == 14
+    assert len(whole(tmp_path)) == 14 and 14 <= len(calls()) <= 16 and len(set(calls())) == 14   # one was computed, one written
     assert not list((tmp_path/"out").rglob("*.tmp"))
 
 
@@ -587,7 +587,7 @@ def test_interrupted_while_one_is_written(tmp_path, monkeypatch, moment):
     with pytest.raises(KeyboardInterrupt): run(tmp_path/"in", tmp_path/"out", model=net)
     done = tree(tmp_path/"out")
     assert done == (["1_x4.png"] if moment == "computing" else ["1_x4.png", "2_x4.png"]), "what was computed is written"
-    assert not list((tmp_path/"out").rglob("*.tmp")) and threading.active_count() == 1
+    assert not list((tmp_path/"out").rglob("*.tmp")) and not [t for t in threading.enumerate() if t.name.startswith("ThreadPool")]
     net.then = lambda level: None
     stopped.set()
     assert run(tmp_path/"in", tmp_path/"out", model=net)["status"].tolist() == ["kept"]*len(done) + ["done"]*(4 - len(done))
