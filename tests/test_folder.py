@@ -503,14 +503,10 @@ def test_the_next_picture_is_computed_while_one_is_written(tmp_path, monkeypatch
 
 
 def test_no_more_are_written_at_once_than_the_device_is_worth(tmp_path, monkeypatch):
-    net, now, most = levels_of(tmp_path, 6), [], []
-    def begin(level):
-        now.append(level)
-        most.append(len(now))
-        if level < 3: net.computed[level + 2].wait(MEANWHILE)
-    writing(monkeypatch, begin, now.remove)
+    net, early = levels_of(tmp_path, 6), []
+    writing(monkeypatch, lambda level: early.append(level < 3 and net.computed[level + 2].wait(MEANWHILE)))
     run(tmp_path/"in", tmp_path/"one", model=net)
-    assert max(most) == 1
+    assert early == [False]*6, "one is written, one in hand, and the third has to wait"
     together = threading.Barrier(3)
     monkeypatch.setattr(room, "_most_writers", lambda upscaler: 3)
     writing(monkeypatch, lambda level: together.wait(SOON))
@@ -550,6 +546,7 @@ def test_a_note_is_kept_while_another_file_is_decoded(tmp_path, monkeypatch):
         return ()
     net.then = lambda level: level == 2 and (decoding.wait(SOON), warnings.warn("seen"), noted.set())
     monkeypatch.setattr(files, "rows_of", rows_of)
+    writing(monkeypatch, lambda level: level == 2 or net.computed[2].wait(SOON))   # the second has been read when the first is checked
     assert run(tmp_path/"in", tmp_path/"out", model=net)["reason"].tolist() == ["", "seen"]
 
 
