@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['PICTURE_SUFFIXES', 'PictureError', 'ReportError', 'picture_id', 'result_name', 'list_pictures', 'atomic_path',
-           'write_json', 'progress', 'quiet_imports', 'run_parallel', 'random_at']
+           'write_json', 'progress', 'quiet_imports', 'hear_warnings', 'run_parallel', 'random_at']
 
 # %% ../nbs/00_core.ipynb #4788542c
 import json, multiprocessing, os, re, signal, sys, tempfile, threading, time, warnings
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.util import find_spec
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -155,6 +156,45 @@ def quiet_imports():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
         yield
+
+# %% ../nbs/00_core.ipynb #0c0e0002
+_heard = ContextVar("heard", default=None) # The list of the innermost block of this thread
+
+class _OneChange:
+    "What the blocks of all threads change of the module `warnings`, from the first that begins to the last that ends."
+    def __init__(self): self.lock, self.n_blocks = threading.Lock(), 0
+
+    def __enter__(self):
+        with self.lock:
+            self.n_blocks += 1
+            if self.n_blocks > 1: return
+            self.before = warnings.catch_warnings()
+            self.before.__enter__()
+            self.show = warnings.showwarning
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = self._heard
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.n_blocks -= 1
+            if not self.n_blocks: self.before.__exit__(*error)
+
+    def _heard(self, message, category, *where, **more):
+        if (heard := _heard.get()) is None: self.show(message, category, *where, **more)
+        elif issubclass(category, UserWarning): heard.append(str(message))
+
+_one_change = _OneChange()
+
+@contextmanager
+def hear_warnings(
+    heard:list=None, # What was heard before, to go on with; `None`: nothing yet
+):
+    "Keep warnings of this thread off the screen, and yield a list that gets the words of each `UserWarning`."
+    heard = [] if heard is None else heard
+    with _one_change:
+        token = _heard.set(heard)
+        try: yield heard
+        finally: _heard.reset(token)
 
 # %% ../nbs/00_core.ipynb #c19821d2
 def run_parallel(

@@ -16,7 +16,7 @@ import numpy as np
 import pyvips
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from .core import PictureError, atomic_path
+from .core import PictureError, atomic_path, hear_warnings
 from .notes import (KEEPS, PictureRest, _open_heic, check_strips, fitting, options_for, png_with_notes, read_notes,
                               tiff_with_notes)
 from .profiles import (check_profile, coded_profile, lab_to_srgb, levels_of, make_profile, profile_shift, rows_of,
@@ -54,8 +54,7 @@ _AGAIN = "fetch or save it again, or leave it out"
 @contextmanager
 def _decoder(path):
     "Decoders strict and silent; their errors as a `PictureError` that names the file."
-    with _lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _lock, hear_warnings():   # of what a decoder says, only its error counts
         switches = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, False
         pyvips.vips_lib.vips_error_clear()

@@ -1,10 +1,15 @@
 "Folders of pictures: names, broken files, kept results, a run that is killed."
+import errno
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
+import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -346,7 +351,7 @@ def test_of_three_processes_one_is_killed(tmp_path):
     wait_for(lambda: len(calls()) >= 6)
     processes[0].kill()
     for process in processes[1:]: assert set(told(tmp_path, process)) <= {"done", "kept"}
-    assert len(whole(tmp_path)) == 14 and 14 <= len(calls()) <= 15 and len(set(calls())) == 14
+    assert len(whole(tmp_path)) == 14 and 14 <= len(calls()) <= 16 and len(set(calls())) == 14   # one was computed, one written
     assert not list((tmp_path/"out").rglob("*.tmp"))
 
 
@@ -479,3 +484,167 @@ def test_a_picture_larger_than_memory_goes_the_other_way(tmp_path, monkeypatch, 
     for options, word in ((dict(consistent=True), "consistent"), (dict(srgb=True), "srgb")):
         assert f"{word} needs it whole" in run(tmp_path/"in", tmp_path/"c", format=format, **options)["reason"][0]
     assert tree(tmp_path/"b") == [f"wall_x4.{format[:3]}"]
+
+
+# ---- one picture is computed while others are written
+
+SOON = 30   # seconds, after which a test would say that something never happens
+MEANWHILE = 0.3   # seconds, long enough for what must not happen meanwhile
+
+
+class Told(Repeat):
+    "Says when the picture is computed whose pixels are all of one level."
+    def __init__(self, *levels):
+        super().__init__()
+        self.computed = {level: threading.Event() for level in levels}
+        self.then = lambda level: None
+
+    def __deepcopy__(self, memo): return self   # the events are for this test to see
+
+    def forward(self, low):
+        level = round(low.max().item()*255)
+        if level in self.computed:   # and not the measurement of memory
+            self.computed[level].set()
+            self.then(level)
+        return super().forward(low)
+
+
+def levels_of(tmp_path, count):
+    "Pictures of one level each, 1 and more, and the net that knows them."
+    for level in range(1, count + 1): write_picture(tmp_path/"in"/f"{level}.png", np.full((6, 5, 3), level, np.uint8))
+    return Told(*range(1, count + 1))
+
+
+def writing(monkeypatch, before=lambda level: None, after=lambda level: None):
+    "Do something before and after each result is written."
+    def write(output, sr, *given, **named):
+        before(int(sr[0, 0, 0]))
+        write_picture(output, sr, *given, **named)
+        after(int(sr[0, 0, 0]))
+    monkeypatch.setattr(room, "write_picture", write)
+
+
+def test_the_next_picture_is_computed_while_one_is_written(tmp_path, monkeypatch):
+    net, met = levels_of(tmp_path, 3), {}
+    writing(monkeypatch, lambda level: met.update({level: level == 3 or net.computed[level + 1].wait(SOON)}))
+    report = run(tmp_path/"in", tmp_path/"out", model=net)
+    assert met == {1: True, 2: True, 3: True}
+    assert report["status"].tolist() == ["done"]*3 and [Path(file).name for file in report["file"]] == ["1.png", "2.png", "3.png"]
+    for level, row in enumerate(report.itertuples(), 1): assert (read_picture(row.output)[0] == level).all()
+
+
+def test_no_more_are_written_at_once_than_the_device_is_worth(tmp_path, monkeypatch):
+    net, early = levels_of(tmp_path, 6), []
+    writing(monkeypatch, lambda level: early.append(level < 3 and net.computed[level + 2].wait(MEANWHILE)))
+    run(tmp_path/"in", tmp_path/"one", model=net)
+    assert early == [False]*6, "one is written, one in hand, and the third has to wait"
+    together = threading.Barrier(3)
+    monkeypatch.setattr(room, "_most_writers", lambda upscaler: 3)
+    writing(monkeypatch, lambda level: together.wait(SOON))
+    assert run(tmp_path/"in", tmp_path/"three", model=net)["status"].tolist() == ["done"]*6
+
+
+@pytest.mark.parametrize("bound", ("max_memory", "free"))
+def test_where_memory_is_bounded_nothing_overlaps(tmp_path, monkeypatch, bound):
+    net, met = levels_of(tmp_path, 3), []
+    if bound == "free": monkeypatch.setattr(Upscaler, "allowed", 4*20*24*3 + 1)   # one result fits, two do not
+    writing(monkeypatch, lambda level: met.append(level < 3 and net.computed[level + 1].wait(MEANWHILE)))
+    report = run(tmp_path/"in", tmp_path/"out", model=net, **dict(max_memory=10**12) if bound == "max_memory" else {})
+    assert met == [False]*3 and report["status"].tolist() == ["done"]*3
+
+
+def test_notes_of_two_threads_do_not_mix(tmp_path, monkeypatch):
+    net, written = levels_of(tmp_path, 2), threading.Event()
+    def note(level):
+        net.computed[2].wait(SOON)
+        warnings.warn(f"written {level}")
+        written.set()
+    def then(level):
+        if level == 2: written.wait(SOON)
+        warnings.warn(f"computed {level}")
+    net.then = then
+    writing(monkeypatch, note)
+    report = run(tmp_path/"in", tmp_path/"out", model=net)
+    assert report["reason"].tolist() == ["computed 1. written 1", "computed 2. written 2"]
+
+
+def test_a_note_is_kept_while_another_file_is_decoded(tmp_path, monkeypatch):
+    from paintsr_nb import picture as files
+    net, decoding, noted = levels_of(tmp_path, 2), threading.Event(), threading.Event()
+    def rows_of(image):
+        decoding.set()
+        noted.wait(SOON)
+        return ()
+    net.then = lambda level: level == 2 and (decoding.wait(SOON), warnings.warn("seen"), noted.set())
+    monkeypatch.setattr(files, "rows_of", rows_of)
+    writing(monkeypatch, lambda level: level == 2 or net.computed[2].wait(SOON))   # the second has been read when the first is checked
+    assert run(tmp_path/"in", tmp_path/"out", model=net)["reason"].tolist() == ["", "seen"]
+
+
+def test_a_write_that_fails_fails_alone(tmp_path, monkeypatch):
+    net, full = levels_of(tmp_path, 3), [True]
+    def before(level):
+        if level < 3: net.computed[level + 1].wait(SOON)
+        if level < 3 and full: raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path/"out"/f"{level}_x4.png"))
+    writing(monkeypatch, before)
+    report = run(tmp_path/"in", tmp_path/"out", model=net)
+    assert report["status"].tolist() == ["failed", "failed", "done"]
+    for row in report[:2].itertuples(): assert "No space left" in row.reason and row.reason.count(row.file) == 1
+    assert tree(tmp_path/"out") == ["3_x4.png"] and not list((tmp_path/"out").rglob("*.tmp"))
+    full.clear()
+    assert run(tmp_path/"in", tmp_path/"out", model=net)["status"].tolist() == ["done", "done", "kept"]
+
+
+@pytest.mark.parametrize("moment", ("computing", "waiting"))
+def test_interrupted_while_one_is_written(tmp_path, monkeypatch, moment):
+    net, stopped = levels_of(tmp_path, 4), threading.Event()
+    def then(level):
+        if (level, moment) == (2, "computing"):
+            stopped.set()
+            raise KeyboardInterrupt
+    def before(level):
+        if level == 1 and not stopped.is_set():
+            net.computed[2].wait(SOON)
+            if moment == "computing": stopped.wait(SOON)
+            else:   # the second is computed, and has to wait for this one
+                time.sleep(MEANWHILE)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(MEANWHILE)
+    net.then = then
+    writing(monkeypatch, before)
+    with pytest.raises(KeyboardInterrupt): run(tmp_path/"in", tmp_path/"out", model=net)
+    done = tree(tmp_path/"out")
+    assert done == (["1_x4.png"] if moment == "computing" else ["1_x4.png", "2_x4.png"]), "what was computed is written"
+    assert not list((tmp_path/"out").rglob("*.tmp")) and not [t for t in threading.enumerate() if t.name.startswith("ThreadPool")]
+    net.then = lambda level: None
+    stopped.set()
+    assert run(tmp_path/"in", tmp_path/"out", model=net)["status"].tolist() == ["kept"]*len(done) + ["done"]*(4 - len(done))
+
+
+def test_the_bar_ends_when_all_is_written(tmp_path, monkeypatch):
+    ended = []
+
+    class Bar:
+        n = 0
+        def update(self, n): pass
+        def set_postfix_str(self, text): pass
+
+    @contextmanager
+    def progress(**about):
+        yield Bar()
+        ended.append(len(list((tmp_path/"out").glob("*.png"))))
+
+    monkeypatch.setattr(room, "progress", progress)
+    net = levels_of(tmp_path, 2)
+    writing(monkeypatch, lambda level: time.sleep(MEANWHILE))
+    run(tmp_path/"in", tmp_path/"out", model=net, show_progress=True)
+    assert ended == [2]
+
+
+def test_a_claim_is_held_until_the_file_is_written(tmp_path, monkeypatch):
+    net, events = levels_of(tmp_path, 2), []
+    release = room.Claims.release
+    monkeypatch.setattr(room.Claims, "release", lambda self, output: (events.append(f"released {output.name}"), release(self, output)))
+    writing(monkeypatch, lambda level: level == 1 and net.computed[2].wait(SOON), lambda level: events.append(f"written {level}_x4.png"))
+    run(tmp_path/"in", tmp_path/"out", model=net)
+    assert events == [f"{what} {n}_x4.png" for n in (1, 2) for what in ("written", "released")]

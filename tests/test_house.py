@@ -141,6 +141,7 @@ def test_public_names_do_not_collide():
 MOST_NAMES, LONGEST_LINE, LEAST_FOLLOWED = 12, 140, 0.8
 
 MORE_NAMES = {  # room → (how many public names it may have, why they stay together)
+    "core": (13, "what every room shares is in one place, each idea in a few lines"),
     "commands": (13, "a command per name, and what makes a function one"),
     "losses.adversarial": (15, "every loss is two formulas, what the critic minimises and what the generator does, and they are read as one table"),
 }

@@ -8,6 +8,7 @@ __all__ = ['plan_outputs', 'passed_over', 'upscale_file', 'upscale_files']
 # %% ../../nbs/upscaling/43_folder.ipynb #a29c0598
 import os, time, unicodedata, warnings
 from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from fastcore.meta import delegates
 
-from ..core import PICTURE_SUFFIXES, PictureError, ReportError, list_pictures, progress, result_name
+from ..core import PICTURE_SUFFIXES, PictureError, ReportError, hear_warnings, list_pictures, progress, result_name
 from ..notes import _NO_HEIC
 from ..picture import check_writable, picture_size, read_picture, write_picture
 from ..resize import enlarge
@@ -25,7 +26,7 @@ from ..targets import check_room, check_target, printable
 from .claims import Claims
 from .auto import make_upscaler
 from .engine import Upscaler
-from .gigapixel import fill_unseen, is_large, upscale_large
+from .gigapixel import _COPIES, fill_unseen, is_large, upscale_large
 from .report import colour_drift
 
 # %% ../../nbs/upscaling/43_folder.ipynb #5e8b18e4
@@ -119,17 +120,25 @@ def upscale_file(
     on_tile=None, # Called after each tile with the number of tiles done, and of all
 )->dict: # `width`, `height`, `drift` (`None` where it was larger than memory), and `chosen`, which model and why if the picture decided
     "One picture file: read, upscale with its transparency, write with all that belongs to it."
-    output, scale = Path(output), upscaler.scale
-    if is_large(path, output, upscaler): return _upscale_large(path, output, upscaler.plain, quality, srgb, on_tile)
+    return _upscaled(path, Path(output), upscaler, quality, srgb, on_tile)()
+
+def _upscaled(path, output, upscaler, quality, srgb, on_tile):
+    "Read and upscale; what comes back writes the result when it is called, and gives its facts."
+    scale = upscaler.scale
+    if is_large(path, output, upscaler):   # is written as it grows
+        facts = _upscale_large(path, output, upscaler.plain, quality, srgb, on_tile)
+        return lambda: facts
     pixels, rest = read_picture(path, srgb=srgb)
     upscaler, chosen = upscaler.fitting(pixels, path)
     height, width = (scale*side for side in pixels.shape[:2])
     check_writable(output, height, width, pixels.dtype if output.suffix.lower() in _DEEP else np.uint8, rest.alpha is not None)
     alpha = None if rest.alpha is None else enlarge(rest.alpha, scale)
     low = fill_unseen(pixels, rest.alpha)
-    sr = upscaler(low, on_tile=on_tile)
-    write_picture(output, *_fitting(sr, rest.enlarged(scale, alpha), output), quality=quality)
-    return dict(width=width, height=height, drift=colour_drift(low, sr), chosen=chosen)
+    sr, rest = upscaler(low, on_tile=on_tile), rest.enlarged(scale, alpha)
+    def write():
+        write_picture(output, *_fitting(sr, rest, output), quality=quality)
+        return dict(width=width, height=height, drift=colour_drift(low, sr), chosen=chosen)
+    return write
 
 def _upscale_large(path, output, upscaler, quality, srgb, on_tile):
     asked = [name for name, given in dict(srgb=srgb, consistent=upscaler.consistent).items() if given]
@@ -195,22 +204,36 @@ def _said(error, path):
     return said if str(path) in said else f"{path}: {said}"
 
 # %% ../../nbs/upscaling/43_folder.ipynb #cbcca27b
-def _attempt(run, path, output, on_tile):
-    "The row of one picture, whatever happens to it; the reason of one that is done is what was noted on the way."
-    if (settled := run.settled(path, output)): return settled
-    start = time.perf_counter()
-    with warnings.catch_warnings(record=True) as noted:
-        warnings.simplefilter("always", UserWarning)
-        if output.exists(): warnings.warn("made anew, because the picture, the model or a setting is another one, or it was asked for")
-        try:
+def _attempt(run, path, output, on_tile=None):
+    "Yield `None` when a picture is computed, and its row when it is written, whatever happens to it."
+    start, notes = time.perf_counter(), []
+    try:
+        if (row := run.settled(path, output)) is None:
+            if output.exists(): notes.append("made anew, because the picture, the model or a setting is another one, or it was asked for")
             check_room(output.parent, run.room(path, output))
             with run.claims.noting(path, output) as facts:
-                facts |= upscale_file(path, output, run.upscaler, run.quality, run.srgb, on_tile)
+                with hear_warnings(notes): write = _upscaled(path, output, run.upscaler, run.quality, run.srgb, on_tile)
+                pause = time.perf_counter()
+                yield   # from here on in another thread
+                start += time.perf_counter() - pause
+                with hear_warnings(notes): facts |= write()
                 chosen = facts.pop("chosen")
-        except Exception as error: return _row(path, output, "failed", _said(error, path), round(time.perf_counter() - start, 2))
-    notes = [str(note.message) for note in noted if issubclass(note.category, UserWarning)]
-    reason = ". ".join(dict.fromkeys(filter(None, [chosen, *notes])))
-    return _row(path, output, "done", reason, round(time.perf_counter() - start, 2), **facts)
+            reason = ". ".join(dict.fromkeys(filter(None, [chosen, *notes])))
+            row = _row(path, output, "done", reason, round(time.perf_counter() - start, 2), **facts)
+    except Exception as error: row = _row(path, output, "failed", _said(error, path), round(time.perf_counter() - start, 2))
+    finally: run.claims.release(output)
+    yield row
+
+# %% ../../nbs/upscaling/43_folder.ipynb #42f00011
+_WRITERS = 4 # Results that are written at once beside a GPU; more would wait for each other, because one file is decoded at a time
+_DEEPEST = 8 # Bytes per pixel with 16 bits and opacity, the most that there is
+
+def _most_writers(upscaler): return 1 if upscaler.device.type == "cpu" else min(_WRITERS, os.cpu_count())
+
+def _fit_together(run, paths):
+    "Is there memory for all these pictures and their results?"
+    needed = _COPIES*_DEEPEST*run.upscaler.scale**2*sum(run.pixels[path] for path in paths)
+    return not run.upscaler.max_memory and needed <= run.upscaler.allowed
 
 # %% ../../nbs/upscaling/43_folder.ipynb #f6f5ee24
 @delegates(Upscaler)
@@ -242,14 +265,20 @@ def _work_through(run, left, show_progress):
     "Do what is left, or see that others have done it; time is counted in pixels."
     if not left: return
     run.upscaler.mode   # measured before the clock runs
-    done, queue, asked = 0, deque(left), set()
-    total = sum(run.pixels[path] for path, _ in left)
-    with progress(total=total, what="upscaling", unit="px", large=True) if show_progress else nullcontext() as bar:
+    done, queue, asked, writing = 0, deque(left), set(), deque()
+    total, most = sum(run.pixels[path] for path, _ in left), _most_writers(run.upscaler)
+    bar = progress(total=total, what="upscaling", unit="px", large=True) if show_progress else nullcontext()
+    with bar as bar, ThreadPoolExecutor(most) as pool:   # which ends when all is written, also after Ctrl-C
         def move(pixels):
             if bar is None: return
             bar.n = round(pixels)
             bar.update(0)
+        def collect(most=0):
+            while len(writing) > most:
+                pair, future = writing.popleft()
+                run.rows[pair] = future.result()
         while queue:
+            collect(most)
             path, output = queue.popleft()
             if not run.claims.claim(output):   # another process has it in hand
                 if output in asked: time.sleep(0.1)
@@ -258,7 +287,10 @@ def _work_through(run, left, show_progress):
                 continue
             size = run.pixels[path]
             if bar: bar.set_postfix_str(f"{len(left) - len(queue)} of {len(left)}: {printable(path.name)}")
-            try: run.rows[path, output] = _attempt(run, path, output, lambda tiles, of, done=done: move(done + size*tiles/of))
-            finally: run.claims.release(output)
+            if not _fit_together(run, [path, *(other for (other, _), _ in writing)]): collect()
+            steps = _attempt(run, path, output, lambda tiles, of, done=done, size=size: move(done + size*tiles/of))
+            if (row := next(steps)): run.rows[path, output] = row
+            else: writing.append(((path, output), pool.submit(next, steps)))
             done += size
             move(done)
+        collect()

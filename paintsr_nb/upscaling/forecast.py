@@ -6,7 +6,7 @@
 __all__ = ['forecast', 'said_time', 'doctor']
 
 # %% ../../nbs/upscaling/44_forecast.ipynb #43d00004
-import io, math, os, platform, tempfile, time, warnings
+import io, math, os, platform, tempfile, time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fastcore.basics import patch
 from fastcore.meta import delegates
 from PIL import Image
 
-from ..core import PictureError
+from ..core import PictureError, hear_warnings
 from ..notes import _NO_HEIC
 from ..picture import check_writable, picture_size, read_picture, write_picture
 from ..strips import decoded_size
@@ -48,8 +48,7 @@ _PIECE = 192 # Side of the piece that is tried, in LR pixels
 def _pace(run, paths):
     "Seconds and bytes per LR pixel, from file to file."
     low = _piece(paths)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as folder, hear_warnings():
         path, output = Path(folder)/"low.png", (Path(folder)/"sr").with_suffix(run.suffix)
         write_picture(path, low)
         for _ in range(2):   # the first is slower than all that follow

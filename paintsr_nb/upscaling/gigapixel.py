@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import write_json
+from ..core import hear_warnings, write_json
 from ..nets.modes import PRECISE
 from ..picture import MAX_BYTES, PictureError
 from ..resize import enlarge
@@ -131,7 +131,8 @@ def upscale_large(
             window, alpha = _around(picture, row[0], upscaler.context)
             result = _Result(levels, rest, output, scale, alpha)
             for tile in row:
-                notes.told += [told for told in _told(lambda: upscaler.fill(tile, window, result)) if told not in notes.told]
+                with hear_warnings() as heard: upscaler.fill(tile, window, result)
+                notes.told += [told for told in heard if told not in notes.told]
                 notes.tick(levels, last=notes.done + 1 == total)
                 if on_tile: on_tile(notes.done, total)
         write_levels(output, levels, rest, pyramid, quality)
@@ -157,13 +158,6 @@ def _around(picture, tile, context):
     top, bottom = max(0, box.start - margin), min(picture.height, box.stop + margin)
     pixels, alpha = read_rows(picture, top, bottom)
     return Window(fill_unseen(pixels, alpha), top), None if alpha is None else Window(alpha, top)
-
-def _told(work):
-    "Do it, and give what it warned of."
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
-        work()
-    return [str(note.message) for note in told if issubclass(note.category, UserWarning)]
 
 def _hash_of(path):
     with open(path, "rb") as file: return hashlib.file_digest(file, "sha256").hexdigest()
