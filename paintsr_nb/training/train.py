@@ -241,7 +241,8 @@ def _draw_curves(rows, path):
     import pandas as pd
     table = pd.DataFrame(rows)
     table["step"] = range(1, len(table) + 1)
-    known = ("l1", "charbonnier", "mse", "ssim_loss", "ms_ssim_loss", "direction_loss", "perceptual", "adversarial", "critic_accuracy", *SCORES)
+    known = ("l1", "charbonnier", "mse", "ssim_loss", "ms_ssim_loss", "direction_loss", "perceptual", "adversarial",
+             "critic_accuracy", *SCORES)
     names = [name for name in known if name in table and table[name].notna().any()]
     with atomic_path(path) as temporary: curves(table.rename(columns=dict(step="epoch_of_run")), names).savefig(temporary, format="png")
 
