@@ -559,3 +559,9 @@ def test_a_notebook_opened_again_shows_the_viewer(notebook, browser):   # noqa: 
     page.wait_for_function(OPEN)
     assert "model not found" not in page.locator("body").inner_text()
     page.close()
+
+
+def test_nothing_went_wrong_and_nobody_else_was_asked(notebook):
+    "The last of these tests, so that it tells of all of them."
+    assert notebook.errors == []
+    assert [url for url in notebook.asked if not url.startswith((notebook.server.home, "blob:", "data:"))] == []
