@@ -127,7 +127,9 @@ def use_texture(front, texture):
     front.shows(texture.locator(".status"), "100 % of B")
     front.do("slider.share = 0")
     front.shows(texture.locator(".status"), "0 % of B")
-    box = texture.locator("img[alt^=Between]").bounding_box()
+    blend = texture.locator("img[alt^=Between]")
+    blend.scroll_into_view_if_needed()
+    box = blend.bounding_box()
     front.page.mouse.move(box["x"] + box["width"]*0.75, box["y"] + box["height"]/2)
     front.page.mouse.down()
     front.page.mouse.move(box["x"] + box["width"]/4, box["y"] + box["height"]/2, steps=3)
@@ -495,12 +497,32 @@ def test_answers_of_a_blind_test_arrive_in_python(notebook):
     assert notebook.ask("print(widget.preferences()['better'].sum())") == 1
 
 
-@pytest.mark.parametrize("name", widgets())
-def test_every_widget_answers_hand_and_python(notebook, name):
-    notebook.add("from pathlib import Path\nimport tempfile\nfolder = Path(tempfile.mkdtemp(dir='.'))" + MADE[name])
-    viewer = notebook.page.locator(PLACE[name])
-    viewer.wait_for()
-    USED[name](notebook, viewer)
+def test_two_views_share_one_look(notebook):
+    count = notebook.ask("widget.view = dict(mode='wipe', zoom=2)\nprint(len(seen))")
+    notebook.add("widget")
+    notebook.page.wait_for_function("document.querySelectorAll('.paintsr .score').length > 1")
+    notebook.do("widget.view = dict(zoom=5)")
+    notebook.page.wait_for_function("[...document.querySelectorAll('.paintsr .scale')].every(scale => scale.textContent === '500 %')")
+    time.sleep(0.5)
+    assert notebook.ask("print(len(seen))") == count + 1   # neither view answers the other
+
+
+def test_a_notebook_opened_again_shows_the_viewer(notebook, browser):   # noqa: F811
+    "The saved output names no widget, so there is none to be missed."
+    notebook.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
+    for _ in range(100):
+        saved = json.loads((notebook.server.work/"w.ipynb").read_text())
+        if saved["cells"][0]["outputs"]: break
+        time.sleep(0.1)
+    data = saved["cells"][0]["outputs"][-1]["data"]
+    assert set(data) == {"text/plain", "image/jpeg", "text/html"}
+    shutil.copy(notebook.server.work/"w.ipynb", notebook.server.work/"again.ipynb")
+    page = browser.new_page(viewport=dict(width=1300, height=900))
+    page.set_default_timeout(PATIENCE)
+    page.goto(notebook.server.address("again.ipynb"))
+    page.wait_for_function(OPEN)
+    assert "model not found" not in page.locator("body").inner_text()
+    page.close()
 
 
 MODES = [   # what a hand presses in the viewer, what Python then reads; what Python sets, what the viewer then shows
@@ -533,32 +555,12 @@ def test_every_mode_both_ways(notebook, key, read, told, shown):
     notebook.do(start)
 
 
-def test_two_views_share_one_look(notebook):
-    count = notebook.ask("widget.view = dict(mode='wipe', zoom=2)\nprint(len(seen))")
-    notebook.add("widget")
-    notebook.page.wait_for_function("document.querySelectorAll('.paintsr .score').length > 1")
-    notebook.do("widget.view = dict(zoom=5)")
-    notebook.page.wait_for_function("[...document.querySelectorAll('.paintsr .scale')].every(scale => scale.textContent === '500 %')")
-    time.sleep(0.5)
-    assert notebook.ask("print(len(seen))") == count + 1   # neither view answers the other
-
-
-def test_a_notebook_opened_again_shows_the_viewer(notebook, browser):   # noqa: F811
-    "The saved output names no widget, so there is none to be missed."
-    notebook.page.evaluate("jupyterapp.commands.execute('docmanager:save')")
-    for _ in range(100):
-        saved = json.loads((notebook.server.work/"w.ipynb").read_text())
-        if saved["cells"][0]["outputs"]: break
-        time.sleep(0.1)
-    data = saved["cells"][0]["outputs"][-1]["data"]
-    assert set(data) == {"text/plain", "image/jpeg", "text/html"}
-    shutil.copy(notebook.server.work/"w.ipynb", notebook.server.work/"again.ipynb")
-    page = browser.new_page(viewport=dict(width=1300, height=900))
-    page.set_default_timeout(PATIENCE)
-    page.goto(notebook.server.address("again.ipynb"))
-    page.wait_for_function(OPEN)
-    assert "model not found" not in page.locator("body").inner_text()
-    page.close()
+@pytest.mark.parametrize("name", widgets())
+def test_every_widget_answers_hand_and_python(notebook, name):
+    notebook.add("from pathlib import Path\nimport tempfile\nfolder = Path(tempfile.mkdtemp(dir='.'))" + MADE[name])
+    viewer = notebook.page.locator(PLACE[name])
+    viewer.wait_for()
+    USED[name](notebook, viewer)
 
 
 def test_nothing_went_wrong_and_nobody_else_was_asked(notebook):
