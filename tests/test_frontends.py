@@ -2,22 +2,26 @@
 
 Not a notebook because it needs a browser and servers; what the widgets are for is shown in nbs/viewing.
 """
-import ast, importlib, json, os, pkgutil, re, shutil, socket, subprocess, sys, time
+import ast, importlib, io, json, os, pkgutil, re, shutil, socket, subprocess, sys, time
 from base64 import b64encode
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import anywidget
+import numpy as np
 import pytest
 from ipywidgets.widgets.widget import _remove_buffers
+from PIL import Image
 
 import paintsr_nb.viewing
-from test_browser import OPEN, PATIENCE, browser   # noqa: F401, because `browser` is a fixture
+from paintsr_nb.viewing.compare import compare
+from test_browser import OPEN, PATIENCE, browser, expected_canvas, make_pictures   # noqa: F401, because `browser` is a fixture
 
 pytestmark = pytest.mark.browser
 HERE = Path(__file__).parent
+VIEW = "application/vnd.jupyter.widget-view+json"
 APPS = dict(lab="jupyterlab", notebook="notebook")   # how each front end is started
 
 
@@ -214,13 +218,11 @@ for (const name of ["jupyterapp", "jupyterlab", "Jupyter", "IPython", "require",
 
 class Colab:
     "A cell's output as Colab shows it: a page of its own, anywidget's front end, and messages to the kernel, which is this process."
-    def __init__(self, browser, folder, code):
-        self.space, self.page, self.said, self.errors, self.asked = dict(folder=folder), browser.new_page(viewport=dict(width=900, height=900)), [], [], []
-        *lines, name = code.strip().splitlines()
-        exec("\n".join(lines), self.space)
-        self.widget = self.space[name]
-        self.widget._send = lambda data, buffers=None: self.said.append((data, buffers))
-        self.page.set_default_timeout(20_000)
+    def __init__(self, browser, widget, space=None):
+        self.widget, self.space, self.said, self.errors, self.asked = widget, space, [], [], []
+        widget._send = lambda data, buffers=None: self.said.append((data, buffers))
+        self.page = browser.new_page(viewport=dict(width=900, height=900))
+        self.page.set_default_timeout(PATIENCE)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda line: line.type == "error" and self.errors.append(line.text))
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -261,16 +263,17 @@ class Colab:
 
 @pytest.mark.parametrize("name", widgets())
 def test_colab_shows_every_widget(browser, tmp_path, monkeypatch, name):   # noqa: F811
-    asked = []
-    colab, output = ModuleType("google.colab"), ModuleType("google.colab.output")
-    output.enable_custom_widget_manager = lambda: asked.append("widget manager")
-    output._widgets = ModuleType("_widgets")
-    output._widgets._installed_url = None
-    for key, module in {"google.colab": colab, "google.colab.output": output}.items(): monkeypatch.setitem(sys.modules, key, module)
-    front = Colab(browser, tmp_path, MADE[name])
-    bundle = front.widget._repr_mimebundle_()
-    data = bundle[0] if isinstance(bundle, tuple) else bundle
-    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == front.widget.model_id
+    output = ModuleType("google.colab.output")
+    output.enable_custom_widget_manager = lambda: None   # anywidget calls it once
+    output._widgets = SimpleNamespace(_installed_url="https://colab/manager.js")
+    for module in (ModuleType("google.colab"), output): monkeypatch.setitem(sys.modules, module.__name__, module)
+    space = dict(folder=tmp_path)
+    *lines, variable = MADE[name].strip().splitlines()
+    exec("\n".join(lines), space)
+    front = Colab(browser, space[variable], space)
+    data, metadata = front.widget._repr_mimebundle_()
+    assert data[VIEW]["model_id"] == front.widget.model_id
+    assert metadata[VIEW]["colab"]["custom_widget_manager"]["url"] == "https://colab/manager.js"   # by it a reopened notebook finds the manager
     assert not re.search(r"^\s*import\b(?!\()|\bfrom \"", front.widget._esm, re.MULTILINE)   # one module, which needs no other
     viewer = front.page.locator(PLACE[name])
     viewer.wait_for()
@@ -475,6 +478,18 @@ def test_python_reads_drags_and_keys(notebook):
     assert (view["zoom"], view["left"], view["x"]) == (6, "HR", pytest.approx(190 + width/8/6))
 
 
+def test_what_is_seen_is_the_picture(notebook):
+    own = compare(*make_pictures(), view=dict(mode="flip", left="HR", zoom=4, x=180, y=120))
+    notebook.do(f"widget.view = {own.view}")
+    notebook.page.wait_for_selector(".paintsr[data-mode=flip] .chips.left [data-name=HR][aria-pressed=true]")
+    notebook.page.wait_for_selector(".paintsr .scale:has-text('400 %')")
+    own.frame = notebook.ask("print(widget.frame)")
+    shot = notebook.page.locator(".paintsr .stage > canvas").screenshot()
+    seen = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))[:own.frame[1], :own.frame[0]].astype(int)
+    far = np.abs(seen - expected_canvas(own, 1))[60:].max(-1) > 2   # names lie on the upper rows
+    assert far.mean() < 0.01
+
+
 def test_keys_stay_in_the_viewer(notebook):
     "JupyterLab's own shortcuts would make the cell a heading (1), Markdown (m) or restart the kernel (0 0)."
     box = notebook.page.locator(".paintsr .stage > canvas").bounding_box()
@@ -561,6 +576,23 @@ def test_every_widget_answers_hand_and_python(notebook, name):
     viewer = notebook.page.locator(PLACE[name])
     viewer.wait_for()
     USED[name](notebook, viewer)
+
+
+def test_a_preview_opens_in_the_viewer(notebook):
+    notebook.add("""from test_browser import make_pictures
+from paintsr_nb.viewing.live import preview
+seen = preview(make_pictures()[0], ["bicubic", "lanczos"], region=(8, 8, 40, 60))
+previewed = seen.compare()
+previewed""")
+    viewer = notebook.page.locator(".paintsr:has(> * [data-name=lanczos])")
+    viewer.locator(".stage").focus()
+    viewer.locator(".stage").press("Digit3")
+    notebook.until("previewed.view['left']", "lanczos")
+    notebook.do("previewed.view = dict(zoom=3)")
+    notebook.shows(viewer.locator(".scale"), "300 %")
+    notebook.add("print(seen)\nseen.figure()")
+    notebook.page.locator(".jp-OutputArea-output:has-text('megapixels')").wait_for()
+    notebook.page.locator(".jp-OutputArea-output img[src^='data:image/png']").last.wait_for()
 
 
 def test_nothing_went_wrong_and_nobody_else_was_asked(notebook):
