@@ -591,8 +591,8 @@ previewed""")
     notebook.do("previewed.view = dict(zoom=3)")
     notebook.shows(viewer.locator(".scale"), "300 %")
     notebook.add("print(seen)\nseen.figure()")
-    notebook.page.locator(".jp-OutputArea-output:has-text('megapixels')").wait_for()
-    notebook.page.locator(".jp-OutputArea-output img[src^='data:image/png']").last.wait_for()
+    notebook.page.locator(".jp-OutputArea-output:has-text('megapixels')").wait_for(timeout=20_000)
+    notebook.page.locator(".jp-RenderedImage img").wait_for(timeout=20_000)
 
 
 def test_nothing_went_wrong_and_nobody_else_was_asked(notebook):
