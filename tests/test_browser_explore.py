@@ -1,6 +1,5 @@
 """The page of `paintsr_report` and the table of `explore` in Chromium; what they mean is shown in nbs/viewing/61_explore.ipynb."""
 import csv, io
-from base64 import b64encode
 
 import numpy as np
 import pytest
@@ -9,8 +8,9 @@ from paintsr_nb.core import random_at
 from paintsr_nb.picture import write_picture
 from paintsr_nb.resize import back_project, enlarge, shrink
 from paintsr_nb.viewing.explore import _module, _style, explore
-from test_browser import EXACT, PATIENCE, browser, offline
+from test_browser import EXACT, browser, offline
 from test_explore import write_run
+from test_frontends import Colab
 
 pytestmark = pytest.mark.browser
 
@@ -60,49 +60,9 @@ def test_the_report_page_sorts_opens_and_keeps_notes(browser, explorer, tmp_path
     page.context.close()
 
 
-MOUNT = """async ([module, state]) => {
-    const { default: widget } = await import(URL.createObjectURL(new Blob([module], { type: "text/javascript" })))
-    const bytes = (text) => new DataView(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)).buffer)
-    const heard = {}
-    const decoded = (traits) => Object.fromEntries(Object.entries(traits).map(([name, value]) => [name, value?.bytes === undefined ? value : bytes(value.bytes)]))
-    state = decoded(state)
-    window.model = { get: (name) => state[name], off() {}, on: (event, act) => (heard[event] = act),
-        set(name, value) { state[name] = value; heard[`change:${name}`]?.() },
-        async save_changes() {
-            const told = await window.told(state.share ?? 0, state.corner ?? [])
-            for (const [name, value] of Object.entries(decoded(told ?? {}))) if (!["share", "corner"].includes(name)) window.model.set(name, value)
-        },
-        send: async (message) => { const { content, data } = await window.kernel(message); heard["msg:custom"](content, data.map(bytes)) } }
-    await widget.initialize({ model })
-    widget.render({ model, el: document.body })
-}"""
-
-
-def state_of(widget, traits):
-    "The values of traits as JSON; bytes as base64."
-    values = widget.get_state([*traits, "key"])
-    return {name: dict(bytes=b64encode(value).decode()) if isinstance(value, (bytes, memoryview)) else value for name, value in values.items()}
-
-
-def in_a_front_end(browser, widget, traits, told=lambda share, corner: None):
-    "A page that shows a widget by the contract of anywidget; its kernel is this process. `told` answers a change of share or corner."
-    def kernel(message):
-        content, data = widget._reply(message)
-        return dict(content=dict(content, number=message["number"]), data=[b64encode(part).decode() for part in data or []])
-    page = browser.new_page(viewport=dict(width=900, height=900))
-    page.set_default_timeout(PATIENCE)
-    page.errors = []
-    page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.expose_function("kernel", kernel)
-    page.expose_function("told", told)
-    page.goto("about:blank")
-    page.add_style_tag(content=_style)
-    page.evaluate(MOUNT, [_module, state_of(widget, traits)])
-    return page
-
-
 def test_a_click_opens_the_comparison_where_the_methods_differ_most(browser, explorer):
-    page = in_a_front_end(browser, explorer, ("table", "chosen", "notes"))
+    front = Colab(browser, explorer)
+    page = front.page
     page.locator(".crops button").first.click()
     page.wait_for_function(EXACT)
     view = page.evaluate("document.querySelector('.place').model.get('view')")
@@ -110,20 +70,21 @@ def test_a_click_opens_the_comparison_where_the_methods_differ_most(browser, exp
     assert page.locator("tr[data-chosen]").get_attribute("data-id") == "p5" == page.evaluate("model.get('chosen')")
     page.evaluate("model.set('chosen', 'p2')")   # as Python does it
     page.wait_for_function("document.querySelector('.status').textContent.startsWith('p2,')")
-    assert page.locator(".paintsr").count() == 1 and page.errors == []
+    assert page.locator(".paintsr").count() == 1 and front.errors == []
     page.close()
 
 
 def test_the_slider_shows_the_preview_of_its_step(browser, tmp_path):
     write_run(tmp_path/"a", [0.2, 0.5, 0.4])
     slider = explore(tmp_path/"a")
-    page = in_a_front_end(browser, slider, ("runs", "step"))
+    front = Colab(browser, slider)
+    page = front.page
     page.wait_for_selector("img[data-step='1']")
     page.get_by_role("slider").press("ArrowRight")
     page.wait_for_selector("img[data-step='2']")
     level = page.evaluate("""async () => { const image = document.querySelector('img'); await image.decode()
         const canvas = new OffscreenCanvas(1, 1), context = canvas.getContext('2d'); context.drawImage(image, 0, 0); return context.getImageData(0, 0, 1, 1).data[0] }""")
-    assert level == 20 and page.evaluate("model.get('step')") == 2 and page.errors == []
+    assert level == 20 and page.evaluate("model.get('step')") == 2 and front.errors == []
     page.close()
 
 
@@ -135,12 +96,8 @@ def test_the_texture_slider_follows_the_thumb(browser):
     high = enlarge(enlarge(random_at(1).integers(0, 256, (12, 15, 3)).astype(np.uint8)))
     nets = [make_generator("compact", num_filters=8, num_blocks=1) for _ in range(2)]
     slider = texture_slider(shrink(high), *nets, high, region=(0, 0, 16, 16))
-    names = ("share", "corner", "shown", "image", "truth", "map", "scores", "problem", "names", "size", "side")
-    def moved(share, corner):
-        slider.share, slider.corner = share, corner
-        assert slider.wait()
-        return state_of(slider, names)
-    page = in_a_front_end(browser, slider, names, moved)
+    front = Colab(browser, slider)
+    page = front.page
     page.wait_for_selector(".texture img[alt=HR][src^=blob]")
     first = page.locator("img[alt^=Between]").get_attribute("src")
     page.get_by_role("slider").press("End")
@@ -153,5 +110,5 @@ def test_the_texture_slider_follows_the_thumb(browser):
     page.mouse.move(box["x"] + 200 - box["width"]/2, box["y"] + 150, steps=3)   # half of 16 LR pixels
     page.mouse.up()
     page.wait_for_function("String(model.get('corner')) === '8,0' && !document.querySelector('[data-coming]')")
-    assert slider.corner == [8, 0] and page.errors == []
+    assert slider.corner == [8, 0] and front.errors == []
     page.close()

@@ -19,12 +19,12 @@ pytestmark = pytest.mark.browser
 HERE = Path(__file__).parent
 
 ASKED = {   # wish → tests that show it, file::name
-    "works in Colab, VS Code and JupyterLab alike": ["test_browser::test_a_front_end_that_names_widgets_gets_its_tiles_from_the_kernel",
-                                                     "test_browser::test_lab_the_browser_follows_python"],
+    "works in Colab, VS Code and JupyterLab alike": ["test_frontends::test_colab_shows_every_widget", "test_frontends::test_the_browser_follows_python",
+                                                     "test_frontends::test_every_widget_answers_hand_and_python"],
     "one zoom and pan for all panes, in every mode": ["test_looking::test_one_zoom_and_pan_in_every_mode"],
     "true pixels, sharp squares, exact 100 %": ["test_browser::test_pixels_are_true_from_100_percent_on", "test_browser::test_zooming_stops_at_exactly_100_percent"],
     "survives export": ["test_browser::test_the_html_of_a_notebook_holds_the_working_viewer_offline",
-                        "test_browser::test_lab_a_notebook_opened_again_shows_the_viewer"],
+                        "test_frontends::test_a_notebook_opened_again_shows_the_viewer"],
     "flip in place by a key, the view unmoved": ["test_looking::test_flipping_leaves_the_view_where_it_is", "test_browser::test_space_held_shows_the_other_only_as_long"],
     "more than two at once": ["test_browser::test_the_grid_shows_all_pictures_with_their_names", "test_looking::test_the_loupe_shows_all_pictures_of_one_spot",
                               "test_looking::test_the_strip_shows_one_patch_of_all_pictures"],
@@ -32,8 +32,8 @@ ASKED = {   # wish → tests that show it, file::name
     "difference map and numbers beside the pictures": ["test_browser::test_overlays_are_those_of_the_figure", "test_looking::test_one_table_has_all_scores"],
     "different sizes, LR on the HR grid by nearest or bicubic": ["test_browser::test_low_pixels_stay_squares_below_50_percent", "test_looking::test_low_by_bicubic"],
     "an offset per picture that is kept, and a reset": ["test_looking::test_a_picture_is_nudged_and_reset"],
-    "linked views do not fight each other": ["test_browser::test_lab_two_views_share_one_look"],
-    "a call from code, with a state to read and set": ["test_browser::test_lab_python_reads_what_the_hand_did", "test_looking::test_a_view_is_copied_as_a_figure_call"],
+    "linked views do not fight each other": ["test_frontends::test_two_views_share_one_look"],
+    "a call from code, with a state to read and set": ["test_frontends::test_python_reads_what_the_hand_did", "test_looking::test_a_view_is_copied_as_a_figure_call"],
     "files on disk, arrays, tensors": ["test_compare::test_paths_pillow_images_and_arrays_are_one", "test_compare::test_tensors_as_they_come_from_a_model"],
     "the slider first": ["test_looking::test_the_slider_comes_first"],
     "notes on regions": ["test_looking::test_boxes_are_drawn_named_and_removed", "test_looking::test_a_box_by_keys_alone"],

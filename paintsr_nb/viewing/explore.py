@@ -109,7 +109,9 @@ class _Asked(anywidget.AnyWidget):
         html = Template(_output).substitute(style=_style, module=json.dumps(_module).replace("<", "\\u003c"), fallback=self._plain(),
                                             state=self._state())
         data = {"text/plain": repr(self), "text/html": html}
-        return (data | anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)[0] if _names_widgets() else data), {}
+        if not _names_widgets(): return data, {}
+        named, metadata = anywidget.AnyWidget._repr_mimebundle_(self, **kwargs)
+        return named | data, metadata   # Colab finds its widget manager in the metadata
 
 _output = """<div><style>$style</style><div class="paintsr-output">$fallback</div><script>{
 const place = document.currentScript.previousElementSibling
