@@ -245,6 +245,7 @@ def picture_size(
     "The size of a picture from its header alone, once upright."
     with _opened(path) as file, _decoder(path):
         notes = read_notes(file)
+        if not all(isinstance(side, int) for side in notes["size"]): raise ValueError("its size is no whole number")
         if min(notes["size"]) < 1: raise ValueError("it says that it has no pixel")
         return notes["size"] if notes["orientation"] > 4 else notes["size"][::-1]
 

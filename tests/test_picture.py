@@ -1066,3 +1066,17 @@ def test_levels_are_clamped_then_rounded_half_up():
     with pytest.raises(TypeError, match="floats of 0 to 1"): to_uint8(RGB.astype(int))
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="NaN or infinity"): to_uint8(np.array([bad]))
+
+
+@pytest.mark.parametrize("fraction_of", [(514, 25), (40, 2), (0, 0)])
+def test_a_size_that_is_no_whole_number_is_damage(tmp_path, fraction_of):
+    "A TIFF whose tag of the height has been given another type, with a fraction for value, or a whole number as one."
+    Image.new("RGB", (28, 20)).save(tmp_path/"a.tif")
+    data = (tmp_path/"a.tif").read_bytes()
+    start, = struct.unpack_from("<I", data, 4)
+    number, = struct.unpack_from("<H", data, start)
+    at = next(place for place in range(start + 2, start + 2 + 12*number, 12) if struct.unpack_from("<H", data, place) == (257,))
+    fraction = struct.pack("<HHII", 257, 5, 1, len(data))
+    (tmp_path/"a.tif").write_bytes(data[:at] + fraction + data[at+12:] + struct.pack("<II", *fraction_of))
+    for read in (picture_size, read_picture):
+        with pytest.raises(PictureError, match="a.tif is broken"): read(tmp_path/"a.tif")
