@@ -277,6 +277,10 @@ def direction_ratios(folder, methods, limit=None):
     return {name: (total/totals["HR"]).numpy() for name, total in totals.items() if name != "HR"}
 
 
+def print_directions(folder, methods, limit=None):
+    print(f"{folder.name}\n\n{directions_table(direction_ratios(folder, methods, limit))}\n")
+
+
 def directions_table(ratios):
     "Markdown: the lowest and the highest ratio of each octave, and where the highest is."
     lines = ["| method | octave, cycles per px | lowest | highest | at |", "|---|---|---|---|---|"]
@@ -343,13 +347,11 @@ def main(
     methods = [method_of(name, fast, device) for name in names]
     if len({method.name for method in methods}) < len(methods):
         raise ValueError(f"--models {models}: two have the same name, rename one file")
-    if sheet:
-        for folder in map(Path, listed(sets) or [data/"lr600"]): write_sheets(folder, sheet, methods, limit)
-        return
-    folders = [Path(name) if Path(name).is_dir() else data/name for name in listed(sets) or SETS]
-    if directions:
-        for folder in folders: print(f"{folder.name}\n\n{directions_table(direction_ratios(folder, methods, limit))}\n")
-        return
+    folders = [Path(name) if Path(name).is_dir() else data/name for name in listed(sets) or (["lr600"] if sheet else SETS)]
+    for folder in folders:
+        if sheet: write_sheets(folder, sheet, methods, limit)
+        elif directions: print_directions(folder, methods, limit)
+    if sheet or directions: return
     conditions = conditions_of([int(quality) for quality in listed(jpeg) or (["90", "75"] if readme else [])], listed(degraded))
     table = pd.DataFrame(measure(folders, methods, conditions, perceptual, work, limit))
     rows = summed_up(table, methods)

@@ -74,7 +74,8 @@ class PlainLoop:
     "Relativistic average GAN training as the reference code does it."
     def __init__(self, net, critic, loss, recipe, loader, device):
         stage, = recipe.stages
-        self.net, self.critic, self.average, self.loader, self.device, self.stage = net, critic, copy.deepcopy(net).eval(), loader, device, stage
+        self.net, self.critic, self.average = net, critic, copy.deepcopy(net).eval()
+        self.loader, self.device, self.stage = loader, device, stage
         self.features = copy.deepcopy(loss.perceptual.features)
         for layer in self.features:
             if isinstance(layer, nn.ReLU): layer.inplace = True   # as in torchvision's VGG
@@ -113,7 +114,8 @@ class PlainLoop:
         fake_loss.backward()
         self.critic_optimiser.step()
 
-        numbers = dict(pixel=pixel, perceptual=perceptual, gan=gan, real_loss=real_loss, fake_loss=fake_loss, real=real_logits, fake=fake_logits)
+        numbers = dict(pixel=pixel, perceptual=perceptual, gan=gan, real_loss=real_loss, fake_loss=fake_loss,
+                       real=real_logits, fake=fake_logits)
         self.log = {name: value.detach().mean().item() for name, value in numbers.items()}
         new = dict(self.net.named_parameters())
         for name, parameter in self.average.named_parameters(): parameter.data.mul_(self.decay).add_(new[name].data, alpha=1 - self.decay)
@@ -235,8 +237,9 @@ def main(
                   loss=Terms(pixel=1e-2, perceptual=1.0, net="vgg16"),
                   gan=Gan(weight=5e-3, critic=critic, critic_filters=critic_filters, critic_lr=1e-5))
     recipe = Recipe("benchmark", (stage,), arch, low_size=low_size, bs=bs, epoch_iters=steps)
-    report = dict(arch=arch, num_blocks=num_blocks, critic=critic, critic_filters=critic_filters, bs=bs, low_size=low_size, rounds=rounds, steps=steps,
-                  device=device, threads=torch.get_num_threads(), torch=torch.__version__, load=[os.getloadavg()[0]])
+    report = dict(arch=arch, num_blocks=num_blocks, critic=critic, critic_filters=critic_filters, bs=bs,
+                  low_size=low_size, rounds=rounds, steps=steps, device=device,
+                  threads=torch.get_num_threads(), torch=torch.__version__, load=[os.getloadavg()[0]])
     print(f"{arch} of {num_blocks} blocks against {critic}, {bs} crops of {low_size}x{low_size}, {device}, {report['threads']} threads, "
           f"PyTorch {torch.__version__}, load {report['load'][0]:.2f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -244,33 +247,41 @@ def main(
         seed_everything(recipe.seed)
         net, loss = make_generator(arch, num_blocks=num_blocks), stage_loss(stage.loss).to(device)
         short = replace(recipe, epoch_iters=3)
-        def seconds_of(mode): return time_steps(stage_learner(short, stage, copy.deepcopy(net), replace(setup, mode=mode), loss=copy.deepcopy(loss)))
+        def seconds_of(mode):
+            in_mode = replace(setup, mode=mode)
+            return time_steps(stage_learner(short, stage, copy.deepcopy(net), in_mode, loss=copy.deepcopy(loss)))
         mode, seconds = fastest_mode(seconds_of)
         print(f"fastest here: {mode} (" + ", ".join(f"{name} {value:.3g} s" for name, value in seconds.items()) + ")", flush=True)
-        ours = {name: Ours(recipe, copy.deepcopy(net), setup, copy.deepcopy(loss), how) for name, how in dict(equal=EQUAL, defaults=mode).items()}
+        ours = {name: Ours(recipe, copy.deepcopy(net), setup, copy.deepcopy(loss), how)
+                for name, how in dict(equal=EQUAL, defaults=mode).items()}
         judge = ours["equal"].learn.gan.critic
         ours["defaults"].learn.gan.critic.load_state_dict(judge.state_dict())
         loader = sr_dls(setup.store, low_size, bs, steps, recipe.seed, recipe.valid_size, device=device).train
-        ways = dict(plain=PlainLoop(copy.deepcopy(net).to(device), copy.deepcopy(judge).to(device), loss, recipe, loader, device)) | ours
+        plain = PlainLoop(copy.deepcopy(net).to(device), copy.deepcopy(judge).to(device), loss, recipe, loader, device)
+        ways = dict(plain=plain) | ours
 
         trails = {name: Trail(net) for name in ways}
         for name, way in ways.items(): way.run(trails[name])   # warm-up too
         report["off"] = differences(trails["equal"], trails["plain"])
-        print("  at equal settings the generators differ by {:.1e} of their way after one step, by {:.1e} after two".format(*report["off"]), flush=True)
-        if report["off"][0] > AGREES: raise RuntimeError(f"the loops differ by more than {AGREES} of the first step: they do not do the same")
+        print("  at equal settings the generators differ by {:.1e} of their way after one step, by {:.1e} after two".format(
+            *report["off"]), flush=True)
+        if report["off"][0] > AGREES:
+            raise RuntimeError(f"the loops differ by more than {AGREES} of the first step: they do not do the same")
 
         times = {name: [] for name in ways}
         for number in range(rounds):
             order = list(ways) if number % 2 == 0 else list(ways)[::-1]
             for name in order: times[name].append(ways[name].run()/steps)
         for name, way in ours.items(): times[name] = [time + way.copying() for time in times[name]]
-        report |= dict(mode=str(mode), times=times, load=report["load"] + [os.getloadavg()[0]]) | {name: summary(times, name) for name in ours}
+        report |= dict(mode=str(mode), times=times, load=report["load"] + [os.getloadavg()[0]])
+        report |= {name: summary(times, name) for name in ours}
         limit, machine = target(device)
         print(f"  plain     {statistics.median(times['plain']):7.3f} s per step")
         for name, most in (("equal", 1.05), ("defaults", limit)):
             found = report[name]
             wanted = f"; at most {most} on {machine}" if most else ""
-            print(f"  {name:9} {found['seconds']:7.3f} s per step, {found['ratio']:.3f} of the plain time (rounds from {found['least']:.3f} to {found['greatest']:.3f}){wanted}")
+            print(f"  {name:9} {found['seconds']:7.3f} s per step, {found['ratio']:.3f} of the plain time "
+                  f"(rounds from {found['least']:.3f} to {found['greatest']:.3f}){wanted}")
         print(f"  load {report['load'][0]:.2f} at the start, {report['load'][1]:.2f} now", flush=True)
 
         if not no_memory:

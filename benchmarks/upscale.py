@@ -135,7 +135,8 @@ def main(
         return print(memory_now("VmHWM") - before if device == "cpu" else torch.cuda.max_memory_allocated())
     with tempfile.TemporaryDirectory() as folder:
         path = weights(model, folder)
-        name = next(iter(re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())), "") if device == "cpu" else torch.cuda.get_device_name()
+        on_cpu = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[:1] or [""]
+        name = on_cpu[0] if device == "cpu" else torch.cuda.get_device_name()
         print(f"{model} on {pixels.shape[1]}x{pixels.shape[0]} px, {name}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}")
         ways, flops, rates = ways_of(WAYS, path, device), operations_of(path, pixels), []
         ways["ours"](pixels[:64, :64])   # modes are measured
@@ -151,7 +152,8 @@ def main(
         print("way         wall s   CPU s   Gflop/s   of peak   ours/way   CPU ours/way")
         for way in ways:
             rate, cpu = flops/best[way], min(cpus[way])
-            print(f"{way:9} {best[way]:8.2f} {cpu:7.2f} {rate/1e9:9.0f} {rate/peak:9.2f} {best['ours']/best[way]:10.2f} {min(cpus['ours'])/cpu:14.2f}")
+            print(f"{way:9} {best[way]:8.2f} {cpu:7.2f} {rate/1e9:9.0f} {rate/peak:9.2f} {best['ours']/best[way]:10.2f} "
+                  f"{min(cpus['ours'])/cpu:14.2f}")
         off = np.abs(results["ours"].astype(int) - results["spandrel"])
         mean = np.square(off.astype(float)).mean()
         print(f"ours to spandrel: {10*np.log10(255**2/mean) if mean else np.inf:.1f} dB, {off.max()} levels at most; "
@@ -159,6 +161,10 @@ def main(
         del ways
         gc.collect()
         if no_memory: return
-        command = [sys.executable, __file__, "--model", path, "--side", str(side), "--device", device] + (["--picture", picture] if picture else [])
-        taken = {way: int(subprocess.run([*command, "--only", way], capture_output=True, text=True, check=True).stdout.split()[-1]) for way in WAYS}
+        command = [sys.executable, __file__, "--model", path, "--side", str(side), "--device", device]
+        if picture: command += ["--picture", picture]
+        def memory_of(way):
+            done = subprocess.run([*command, "--only", way], capture_output=True, text=True, check=True)
+            return int(done.stdout.split()[-1])
+        taken = {way: memory_of(way) for way in WAYS}
         for way in WAYS: print(f"{way:9} {taken[way]/1e9:6.2f} GB, ours/way {taken['ours']/taken[way]:.2f}")

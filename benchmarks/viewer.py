@@ -18,8 +18,10 @@ from paintsr_nb.resize import enlarge, shrink
 from paintsr_nb.samples import samples
 from paintsr_nb.viewing.compare import compare
 
-FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync".split()
-OPENS = "document.getElementById('compare')?.model && !document.querySelector('.paintsr .note') && document.querySelector('.paintsr canvas')?.width"
+FLAGS = ("--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+         "--disable-component-update --disable-sync").split()
+OPENS = ("document.getElementById('compare')?.model && !document.querySelector('.paintsr .note') && "
+         "document.querySelector('.paintsr canvas')?.width")
 FINAL = "/every pixel|zoom in/.test(document.querySelector('.paintsr .score')?.title)"   # of a very large view a sample is the last word
 PAN = """async () => {
   const { model } = document.getElementById("compare")
@@ -77,8 +79,8 @@ def measure(browser, side, quality, folder):
     heap = page.context.new_cdp_session(page).send("Runtime.getHeapUsage")
     fps = page.evaluate("window.marks.fps")
     page.close()
-    return dict(side=side, make=make, display=show, page_mb=path.stat().st_size/1e6, first_picture=picture, first_scores=first, final_scores=final, fps=fps,
-                scores_after_pan=settled, heap_mb=(heap["usedSize"] + heap.get("backingStorageSize", 0))/1e6)
+    return dict(side=side, make=make, display=show, page_mb=path.stat().st_size/1e6, first_picture=picture, first_scores=first,
+                final_scores=final, fps=fps, scores_after_pan=settled, heap_mb=(heap["usedSize"] + heap.get("backingStorageSize", 0))/1e6)
 
 
 def main():
